@@ -1,0 +1,6 @@
+"""`threading.Event` with a timeout, whose polling costs what an empty method call costs."""
+
+from fastevent._config import check_interval, default_timeout
+from fastevent._event import IMPLEMENTATION, Event
+
+__all__ = ["IMPLEMENTATION", "Event", "check_interval", "default_timeout"]
