@@ -1,0 +1,81 @@
+"""Every test that takes `fastevent` or `Event` runs over both cores."""
+
+import importlib
+import os
+import sys
+import sysconfig
+
+import pytest
+
+CORES = {}
+
+
+def load(pure):
+    """Import the package anew, over the Python core or as it comes, and leave `sys.modules` as it was."""
+
+    def ours():
+        return {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "fastevent"}
+
+    before, variable = ours(), os.environ.pop("FASTEVENT_PURE_PYTHON", None)
+    for name in before:
+        del sys.modules[name]
+    try:
+        if pure:
+            os.environ["FASTEVENT_PURE_PYTHON"] = "1"
+        return importlib.import_module("fastevent")
+    finally:
+        os.environ.pop("FASTEVENT_PURE_PYTHON", None)
+        if variable is not None:
+            os.environ["FASTEVENT_PURE_PYTHON"] = variable
+        for name in ours():
+            del sys.modules[name]
+        sys.modules.update(before)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--no-c-extensions", action="store_true", help="test the Python core alone, where no compiled one can be")
+
+
+def pytest_configure(config):
+    for variable in list(os.environ):
+        if variable.startswith(("FASTEVENT_", "WORKFLOW_CORE_EVENT_")):
+            del os.environ[variable]
+    CORES["py"] = load(pure=True)
+    if not config.getoption("--no-c-extensions"):
+        CORES["c"] = importlib.import_module("fastevent")  # the one in sys.modules: it pickles by name
+        if CORES["c"].IMPLEMENTATION != "c":
+            pytest.exit("the compiled core is missing: install it, or say --no-c-extensions", returncode=3)
+    assert CORES["py"].IMPLEMENTATION == "python"
+
+
+def pytest_generate_tests(metafunc):
+    if "core" in metafunc.fixturenames:
+        metafunc.parametrize("core", sorted(CORES))
+
+
+def pytest_report_header(config):
+    gil = "on" if getattr(sys, "_is_gil_enabled", lambda: True)() else "off"
+    return f"fastevent: {os.path.dirname(CORES['py'].__file__)}; cores: {', '.join(sorted(CORES))}; GIL: {gil}"
+
+
+def pytest_sessionfinish():
+    if sysconfig.get_config_var("Py_GIL_DISABLED") and os.environ.get("PYTHON_GIL") != "1":
+        assert not sys._is_gil_enabled(), "the GIL came back"
+
+
+@pytest.fixture
+def fastevent(core):
+    return CORES[core]
+
+
+@pytest.fixture
+def Event(fastevent):
+    return fastevent.Event
+
+
+@pytest.fixture
+def tiny_switch_interval():
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)

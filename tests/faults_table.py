@@ -1,0 +1,114 @@
+"""`make faults`: run every fault over our cores, `threading.Event` and the peers, and print docs/faults.md.
+
+A process that says nothing for the limit of its fault hangs; the limits are several times what a fault takes.
+"""
+
+import os
+import platform
+import signal
+import subprocess
+import sys
+import threading
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+from faults import FAULTS
+
+PROGRAM = Path(__file__).with_name("faults.py")
+LIMIT = 40
+SCALE = 0.3
+
+#: name in the table -> the class, the distribution, and settings of the environment
+SUBJECTS = {
+    "fastevent": ("fastevent:Event", "fastevent", {}),
+    "fastevent, Python core": ("fastevent:Event", "fastevent", {"FASTEVENT_PURE_PYTHON": "1"}),
+    "threading.Event": ("threading:Event", None, {}),
+    "aiologic": ("faults_table:AiologicEvent", "aiologic", {}),
+    "cereggii": ("cereggii:AtomicEvent", "cereggii", {}),
+    "eventfd": ("eventfd:EventFD", "eventfd", {}),
+    "threading-value-event": ("faults_table:ValueEvent", "threading-value-event", {}),
+}
+
+
+def AiologicEvent():
+    """aiologic calls the event that can be cleared REvent."""
+    import aiologic
+
+    return aiologic.REvent()
+
+
+def ValueEvent():
+    """Its set() takes a value, its wait() returns it."""
+    import threading_value_event
+
+    event = threading_value_event.ThreadingValueEvent()
+    event.set = partial(event.set, True)
+    event.wait = partial(event.wait, default=False)
+    return event
+
+
+def outcome(name, path, settings):
+    process = subprocess.Popen(
+        [sys.executable, PROGRAM, name, path, str(SCALE)],
+        env={**os.environ, "PYTHONPATH": str(PROGRAM.parent), **settings},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=LIMIT)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return "**hangs**"
+    finally:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)  # the children of a fork that hang
+        except ProcessLookupError:
+            pass
+    if process.returncode == 0 and not output:
+        return "fine"
+    if process.returncode < 0:
+        return f"**crashes**: {signal.Signals(-process.returncode).name}"
+    last = output.strip().splitlines()[-1] if output.strip() else "says nothing"
+    kind, _, text = last.partition(": ")
+    if kind == "AttributeError":
+        return f"has no `{text.split(chr(39))[-2]}`"
+    if "takes no arguments" in text:
+        return "takes no timeout"
+    if "threads hang" in text:
+        return f"**{text} for ever**"
+    return f"**{kind}**: {text[:60]}".rstrip(": ") if text else f"**{kind[:60]}**"
+
+
+def main():
+    rows = {name: [] for name in FAULTS}
+
+    def run(names):
+        for name in names:
+            for path, _, settings in SUBJECTS.values():
+                rows[name].append(outcome(name, path, settings))
+            print(name, rows[name], file=sys.stderr)
+
+    # Two at a time: more would disturb each other's clocks.
+    threads = [threading.Thread(target=run, args=(list(FAULTS)[part::2],)) for part in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    versions = ", ".join(f"{dist} {version(dist)}" for dist in dict.fromkeys(dist for _, dist, _ in SUBJECTS.values() if dist))
+    print("# What happens to an event when…\n")
+    print(
+        f"Made by `make faults` on CPython {platform.python_version()}, {platform.system()}: {versions}. Each cell is a process"
+    )
+    print(f"that runs one of the programs in `tests/faults.py`; one that does not end within {LIMIT} seconds hangs.\n")
+    print(f"| | {' | '.join(SUBJECTS)} |\n|---|{'---|' * len(SUBJECTS)}")
+    for name, cells in rows.items():
+        print(f"| {FAULTS[name].__doc__} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()

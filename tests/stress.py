@@ -1,0 +1,128 @@
+"""Every operation of an event, from many threads at once, for a number of seconds: what valgrind and the sanitizers watch.
+
+    python tests/stress.py 10
+
+The exit code is 0 if no wake-up was lost and every forked child went on well.
+"""
+
+import os
+import sys
+import threading
+import time
+import warnings
+
+from helpers import PATIENCE, Threads
+
+from fastevent import IMPLEMENTATION, Event
+
+
+class Derived(Event):
+    """Made by the interpreter's way, not by the short one."""
+
+    def __init__(self, timeout):
+        super().__init__(timeout)
+
+
+# Its timeout is never None: whoever waits without one comes back after the last set(), too.
+shared = Event(0.001)
+ping, pong = Event(), Event()
+latest = [Event(0.001)]
+handing_over = threading.Lock()  # not for the events: 3.13t reads a list without a lock, and TSan reports that
+finished = []
+
+
+def repeat(function):
+    def until_finished():
+        while not finished:
+            function()
+
+    return until_finished
+
+
+def newest():
+    with handing_over:
+        return latest[0]
+
+
+def sets():
+    shared.set()
+    shared.clear()
+    newest().set()
+
+
+def waits():
+    shared.wait()
+    for timeout in (0, 1e-9, 1e-5, 0.0003, 1):
+        shared.wait(timeout)
+    newest().wait(0.0001)
+
+
+def polls():
+    for event in (shared, newest()):
+        event.is_set(), event.flag, event.check_timeout(), event._period(), repr(event)
+
+
+def starts_anew():
+    shared.__init__(0.001)
+    shared.__init__(timeout=2)
+    shared.__init__(0.0005)
+
+
+def makes():
+    Event(), Event(1), Event(timeout=None), Derived(5).set()
+    with handing_over:
+        latest[0] = Event(timeout=0.001)
+
+
+def refuses():
+    for attempt in (lambda: Event(-1), lambda: Event(1, 2), lambda: Event(1).wait("1"), lambda: Event(seconds=1)):
+        try:
+            attempt()
+        except (TypeError, ValueError):
+            continue
+        raise AssertionError("accepted")
+
+
+def asks():
+    ping.set()
+    assert pong.wait(PATIENCE), "lost: pong"
+    pong.clear()
+
+
+def answers():
+    while not finished or ping.is_set():
+        if ping.wait(0.01):
+            ping.clear()
+            pong.set()
+
+
+def forks():
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            shared.clear()
+            assert shared.wait(0.0005) is False
+            shared.set()
+            assert shared.wait(PATIENCE)
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, "lost in a child"
+    time.sleep(0.05)
+
+
+def main(seconds):
+    assert IMPLEMENTATION == "c"
+    warnings.simplefilter("ignore")  # that a process with threads forks is what is tested
+    sys.setswitchinterval(1e-5)
+    work = [sets, sets, waits, waits, waits, waits, polls, starts_anew, makes, refuses, asks]
+    if hasattr(os, "fork"):
+        work.append(forks)
+    with Threads(*map(repeat, work), answers):
+        time.sleep(seconds)
+        finished.append(True)
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]))

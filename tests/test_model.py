@@ -1,0 +1,203 @@
+"""Sequences of every public call against a simple model, and arguments of every kind, by hypothesis."""
+
+import os
+import sys
+import threading
+import time
+
+import pytest
+from conftest import CORES
+
+hypothesis = pytest.importorskip("hypothesis", reason="hypothesis does not install here")
+
+from hypothesis import HealthCheck, given, settings  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+from hypothesis.stateful import (  # noqa: E402
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+#: `make soak` asks for more.
+EXAMPLES = int(os.environ.get("FASTEVENT_TEST_EXAMPLES", "150"))
+SETTINGS = settings(max_examples=EXAMPLES, deadline=None, derandomize=EXAMPLES == 150, suppress_health_check=list(HealthCheck))
+
+TIMEOUTS = st.sampled_from([None, 0, 0.0, 300, 1e300, float("inf")])
+
+
+class Machine(RuleBasedStateMachine):
+    """The model: a flag, whether the timeout has passed, and the answers that waiting threads owe."""
+
+    Event = None
+
+    @initialize(timeout=TIMEOUTS)
+    def make(self, timeout):
+        self.event = self.Event(timeout)
+        self.learn(timeout)
+        self.flag = False
+        self.waiters = []
+
+    def learn(self, timeout):
+        self.timeout = None if timeout is None else float(timeout)
+        self.started = self.event._start_time
+
+    @rule()
+    def set(self):
+        assert self.event.set() is None
+        self.flag = True
+        self.all_return_true()
+
+    @rule()
+    def set_and_clear(self):
+        self.event.set()
+        self.event.clear()
+        self.flag = False
+        self.all_return_true()
+
+    def all_return_true(self):
+        for thread, answers in self.waiters:
+            thread.join(60)
+            assert answers == [True]
+        self.waiters.clear()
+
+    @rule()
+    def clear(self):
+        before = time.monotonic()
+        assert self.event.clear() is None
+        self.flag = False
+        if self.timeout is not None:
+            assert before <= self.event._start_time <= time.monotonic()
+
+    @rule(timeout=TIMEOUTS)
+    def make_new(self, timeout):
+        self.set()
+        self.event.__init__(timeout)
+        self.learn(timeout)
+        self.flag = False
+
+    @rule(timeout=st.sampled_from([0, -1, 1e-6, 0.001, False, -float("inf")]))
+    def wait_a_moment(self, timeout):
+        start = time.monotonic_ns()
+        assert self.event.wait(timeout) is self.flag
+        if not self.flag:
+            assert time.monotonic_ns() - start >= max(timeout, 0) * 1e9 or timeout < 0
+
+    @precondition(lambda self: self.flag or self.timeout == 0)
+    @rule()
+    def wait_for_nothing_or_the_timeout(self):
+        assert self.event.wait() is self.flag
+
+    @precondition(lambda self: not self.flag and self.timeout != 0 and len(self.waiters) < 4)
+    @rule(timeout=st.sampled_from([None, 60, 1e9, float("inf")]))
+    def somebody_waits(self, timeout):
+        answers, ready = [], threading.Event()
+
+        def wait():
+            ready.set()
+            answers.append(self.event.wait(timeout))
+
+        thread = threading.Thread(target=wait, daemon=True)
+        thread.start()
+        ready.wait()
+        time.sleep(0.002)
+        self.waiters.append((thread, answers))
+
+    @rule()
+    def an_attribute(self):
+        self.event.label = "x"
+        assert self.event.label == "x"
+        del self.event.label
+
+    @invariant()
+    def agrees(self):
+        if not hasattr(self, "event"):
+            return
+        assert self.event.is_set() is self.flag and self.event.flag is self.flag
+        assert self.event.check_timeout() is (self.timeout == 0)
+        assert self.event._timeout == self.timeout and (self.event._start_time is None) is (self.timeout is None)
+        assert (": set" if self.flag else ": unset") in repr(self.event)
+        # Nobody has an answer that nobody gave.
+        assert all(not answers for _, answers in self.waiters) or self.flag
+
+    def teardown(self):
+        if hasattr(self, "event"):
+            self.event.set()
+            self.all_return_true()
+
+
+def test_sequences_of_calls_agree_with_the_model(Event):
+    run_state_machine_as_test(type("Machine", (Machine,), {"Event": Event}), settings=SETTINGS)
+
+
+ODDITIES = [int, float, ..., NotImplemented, 10**400, -(10**400), sys, threading.TIMEOUT_MAX]
+ANYTHING = st.one_of(
+    *(st.none(), st.booleans(), st.integers(), st.floats(), st.decimals(), st.fractions(), st.complex_numbers()),
+    *(st.text(max_size=5), st.binary(max_size=5), st.lists(st.integers(), max_size=2), st.dates(), st.timedeltas()),
+    *(st.builds(object), st.functions(), st.sampled_from(ODDITIES)),
+)
+
+
+def result(function, *arguments, **named):
+    try:
+        return function(*arguments, **named)
+    except Exception as error:
+        return type(error), str(error)
+
+
+@SETTINGS
+@given(timeout=ANYTHING)
+def test_any_timeout_is_taken_or_refused_alike(timeout):
+    events = [result(CORES[core].Event, timeout=timeout) for core in CORES]
+    if all(isinstance(event, threading.Event) for event in events):
+        # A short timeout may pass between the two looks.
+        late = [event.check_timeout() for event in events if not 0 < (event._timeout or 0) < 60]
+        assert len(set(late)) <= 1
+        events = [(event._timeout, event.is_set()) for event in events]
+    assert all(event == events[0] for event in events), events
+    assert not isinstance(events[0][0], type) or events[0][0] in (TypeError, ValueError)
+
+
+@SETTINGS
+@given(timeout=ANYTHING)
+def test_any_wait_is_what_it_is_for_threading_event(timeout):
+    """Where that does not wait: a number above zero waits, and is tried in `test_contract.py`."""
+    try:
+        waits = timeout is None or 0 < timeout
+    except Exception:
+        waits = False
+    if waits and isinstance(timeout, (int, float)):
+        for core in CORES:
+            event = CORES[core].Event()
+            event.set()
+            assert event.wait(timeout) is True
+        return
+    if waits:
+        return
+    expected = result(threading.Event().wait, timeout)
+    for core in CORES:
+        assert result(CORES[core].Event().wait, timeout) == expected
+
+
+@SETTINGS
+@given(
+    method=st.sampled_from(
+        ["set", "clear", "is_set", "check_timeout", "wait", "__init__", "isSet", "__repr__", "_at_fork_reinit"]
+    ),
+    arguments=st.lists(ANYTHING, max_size=3),
+    named=st.dictionaries(st.sampled_from(["timeout", "reason", "x", "self"]), ANYTHING, max_size=2),
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_any_call_is_refused_alike(method, arguments, named):
+    """On a set event: nothing waits. The words about wrong arguments are the interpreter's or Cython's: not compared."""
+    kinds = []
+    for core in CORES:
+        event = CORES[core].Event()
+        event.set()
+        what = result(getattr(event, method), *arguments, **named)
+        kinds.append(what[0] if isinstance(what, tuple) else type(what))
+        event.clear()
+        assert event.wait(0) is False
+    assert all(kind is kinds[0] for kind in kinds), kinds

@@ -1,0 +1,147 @@
+"""What a user installs: the contents of the wheels and of the sdist, in fresh environments."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import CORES
+
+ROOT = Path(__file__).parent.parent
+ENGINE = "ddeutil-workflow==0.0.86"
+
+MODULES = {"__init__", "__main__", "_config", "_core_py", "_event", "_timeouts"}
+CONTENT = {f"fastevent/{name}.py" for name in MODULES} | {
+    "fastevent.pth",
+    "fastevent/_namespace/ddeutil/workflow/event.py",
+    "fastevent/py.typed",
+}
+
+if "c" not in CORES:
+    pytest.skip("there is no compiled core to build here", allow_module_level=True)
+
+
+def run(*command, fails=False, **environment):
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("FASTEVENT_")}
+    done = subprocess.run(
+        [str(word) for word in command], env={**inherited, **environment}, capture_output=True, text=True, timeout=600
+    )
+    assert (done.returncode != 0) is fails, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def build(source, target, *options, **environment):
+    run(sys.executable, "-m", "build", "-o", target, *options, source, **environment)
+    (result,) = Path(target).iterdir()
+    return result
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory):
+    return build(ROOT, tmp_path_factory.mktemp("sdist"), "--sdist", FASTEVENT_PURE_PYTHON="1")
+
+
+@pytest.fixture(scope="module")
+def unpacked(sdist, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unpacked")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+    (root,) = folder.iterdir()
+    return root
+
+
+@pytest.fixture(scope="module")
+def wheels(unpacked, tmp_path_factory):
+    """The wheels of both kinds, built from the sdist, which was itself made in pure mode."""
+    return {
+        "c": build(unpacked, tmp_path_factory.mktemp("wheel-c"), "--wheel"),
+        "py": build(unpacked, tmp_path_factory.mktemp("wheel-py"), "--wheel", FASTEVENT_PURE_PYTHON="1"),
+    }
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """A fresh virtual environment: a function that runs its Python, and one that installs into it."""
+    home = tmp_path / "venv"
+    run(sys.executable, "-m", "venv", "--without-pip", home)
+    python = next(path for path in (home / "bin/python", home / "Scripts/python.exe") if path.exists())
+
+    def install(*what):
+        run(sys.executable, "-m", "pip", "--python", python, "install", "-q", *what)
+
+    def execute(*arguments, **settings):
+        return run(python, "-W", "error::ImportWarning", *arguments, **settings)
+
+    return install, execute
+
+
+def names(wheel):
+    return {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+
+
+def test_the_sdist_has_the_source_and_nothing_generated(sdist):
+    with tarfile.open(sdist) as archive:
+        files = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"src/fastevent/_core_c.pyx", "src/ddeutil/workflow/event.py", "setup.py", "LICENSE", "CHANGELOG.md"} <= files
+    assert {"tests/conftest.py", "docs/event-api.md", "Makefile"} <= files
+    assert not [name for name in files if name.endswith((".c", ".so", ".pyd", ".pyc"))]
+
+
+def test_the_compiled_wheel_holds_no_sources_and_nothing_in_ddeutil(wheels):
+    content = names(wheels["c"])
+    extension = {name for name in content if name.startswith("fastevent/_core_c.") and name.endswith((".so", ".pyd"))}
+    assert len(extension) == 1
+    assert content - extension == CONTENT
+
+
+def test_the_pure_wheel_is_for_every_python(wheels):
+    assert wheels["py"].name.endswith("-py3-none-any.whl")
+    assert names(wheels["py"]) == CONTENT
+
+
+@pytest.mark.parametrize("kind", ["c", "py"])
+def test_an_installed_wheel_works_by_both_import_paths(wheels, kind, environment):
+    install, python = environment
+    install("--no-deps", wheels[kind])
+    code = """if True:
+        import sys, fastevent, ddeutil.workflow.event as documented
+        from ddeutil.workflow.event import Event, check_interval, default_timeout
+        assert Event is fastevent.Event and documented.default_timeout is fastevent.default_timeout
+        assert sys.path[-1].endswith("_namespace")
+        print(fastevent.IMPLEMENTATION, default_timeout(), check_interval())
+    """
+    assert python("-c", code) == f"{'c' if kind == 'c' else 'python'} 300.0 0.1\n"
+    if kind == "c":
+        assert python("-c", "import fastevent; print(fastevent.IMPLEMENTATION)", FASTEVENT_PURE_PYTHON="1") == "python\n"
+
+
+@pytest.mark.skipif(
+    sysconfig.get_config_var("Py_GIL_DISABLED") or sys.version_info >= (3, 15), reason="the engine does not install"
+)
+def test_beside_the_engine_its_own_module_stays(wheels, environment):
+    install, python = environment
+    install(ENGINE, wheels["c"])
+    code = """if True:
+        import ddeutil.workflow, ddeutil.workflow.event as theirs, fastevent, inspect
+        print(theirs.Event is fastevent.Event, issubclass(theirs.Event, __import__("pydantic").BaseModel))
+        print("_namespace" in inspect.getfile(theirs), fastevent.Event(timeout=1).is_set())
+    """
+    assert python("-c", code) == "False True\nFalse False\n"
+
+
+def test_an_editable_install_has_both_import_paths(unpacked, environment):
+    install, python = environment
+    install("--no-deps", "-e", unpacked)
+    code = (
+        "import fastevent; from ddeutil.workflow.event import Event; print(fastevent.IMPLEMENTATION, Event is fastevent.Event)"
+    )
+    assert python("-c", code) == "c True\n"
+
+
+def test_without_a_compiler_the_build_fails_and_names_the_way_out(unpacked, tmp_path):
+    output = run(sys.executable, "-m", "build", "-o", tmp_path, "--wheel", unpacked, fails=True, CC="no-such-compiler")
+    assert "FASTEVENT_PURE_PYTHON=1 builds without it" in output

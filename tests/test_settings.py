@@ -1,0 +1,165 @@
+"""The environment variables, the choice of the core, and `python -m fastevent`."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import CORES
+from helpers import CORE_SWITCH, python
+
+DEFAULT = "WORKFLOW_CORE_EVENT_DEFAULT_TIMEOUT"
+INTERVAL = "WORKFLOW_CORE_EVENT_CHECK_INTERVAL"
+
+needs_c = pytest.mark.skipif("c" not in CORES, reason="the Python core is alone here")
+
+SHOW = "import fastevent as f; print(f.default_timeout(), f.check_interval(), f.Event()._timeout, f.Event(7)._timeout)"
+
+
+def test_unset_they_are_300_and_a_tenth_and_a_plain_event_has_no_timeout(core):
+    assert python(SHOW, core) == "300.0 0.1 None 7.0\n"
+
+
+def test_set_they_apply(core):
+    assert python(SHOW, core, **{DEFAULT: "12.5", INTERVAL: "2"}) == "12.5 2.0 12.5 7.0\n"
+    assert python(SHOW, core, **{DEFAULT: "inf"}) == "inf 0.1 inf 7.0\n"
+
+
+def test_the_default_timeout_times_out(core):
+    code = "import fastevent, time; e = fastevent.Event(); time.sleep(0.05); print(e.check_timeout(), e.wait())"
+    assert python(code, core, **{DEFAULT: "0.01"}) == "True False\n"
+
+
+def test_they_are_read_once_at_first_use(core):
+    code = f"""if True:
+        import os, fastevent
+        os.environ["{DEFAULT}"] = "5"
+        before = fastevent.Event()
+        os.environ["{DEFAULT}"] = "6"
+        print(before._timeout, fastevent.Event()._timeout, fastevent.default_timeout())
+    """
+    assert python(code, core) == "5.0 5.0 5.0\n"
+
+
+@pytest.mark.parametrize("value", ["", "soon", "nan", "0", "-1", "1,5", "0x10"])
+@pytest.mark.parametrize("variable", [DEFAULT, INTERVAL])
+def test_a_bad_value_is_an_error_at_use_that_names_both(core, variable, value):
+    code = f"""if True:
+        import fastevent
+        uses = {{"{DEFAULT}": [fastevent.default_timeout, fastevent.Event], "{INTERVAL}": [fastevent.check_interval]}}
+        for use in uses["{variable}"] * 2:
+            try:
+                use()
+            except ValueError as error:
+                print(error)
+        print(fastevent.Event(timeout=3)._timeout)
+    """
+    uses = 4 if variable == DEFAULT else 2
+    expected = f"{variable} must be a number of seconds above zero, not {value!r}\n" * uses + "3.0\n"
+    assert python(code, core, **{variable: value}) == expected
+
+
+def test_the_check_interval_bounds_a_native_wait_on_windows(core):
+    code = """if True:
+        import sys, time
+        sys.platform = "win32"  # for us; whoever is to notice was imported before
+        from fastevent import Event, _timeouts
+        print(_timeouts.longest_wait())
+        start = time.monotonic_ns()
+        assert Event().wait(0.25) is False
+        assert time.monotonic_ns() - start >= 0.25e9
+    """
+    assert python(code, core, **{INTERVAL: "0.04"}) == "40000000\n"
+
+
+# Which core
+
+
+def test_implementation(fastevent, core):
+    assert fastevent.IMPLEMENTATION == {"c": "c", "py": "python"}[core]
+
+
+@needs_c
+@pytest.mark.parametrize(("value", "implementation"), [("1", "python"), ("0", "c"), ("", "c")])
+def test_the_switch_wants_a_one(value, implementation):
+    code = "import fastevent; print(fastevent.IMPLEMENTATION)"
+    assert python(code, FASTEVENT_PURE_PYTHON=value) == f"{implementation}\n"
+
+
+@needs_c
+def test_a_missing_core_falls_back_and_a_broken_one_is_seen():
+    hide = "import sys; sys.modules['fastevent._core_c'] = None; import fastevent; print(fastevent.IMPLEMENTATION)"
+    assert python(hide, "c") == "python\n"
+    broken = """if True:
+        import importlib.abc, importlib.machinery, sys
+        class Broken(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+            def find_spec(self, name, path=None, target=None):
+                return importlib.machinery.ModuleSpec(name, self) if name == "fastevent._core_c" else None
+            def exec_module(self, module):
+                raise ImportError("undefined symbol: PyEvent_Missing")
+        sys.meta_path.insert(0, Broken())
+        try:
+            import fastevent
+        except ImportError as error:
+            print(error)
+    """
+    assert python(broken, "c") == "undefined symbol: PyEvent_Missing\n"
+
+
+def test_the_gil_stays_off(core):
+    if not hasattr(sys, "_is_gil_enabled"):
+        pytest.skip("this Python has no word for it")
+    code = "import sys; before = sys._is_gil_enabled(); import fastevent; print(before is sys._is_gil_enabled())"
+    assert python(code, core) == "True\n"
+
+
+# python -m fastevent
+
+
+def run(core, *arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "fastevent", *arguments],
+        env={**os.environ, **CORE_SWITCH[core], **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_main_shows_what_is_active_and_a_table(core):
+    done = run(core)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("compiled core" if core == "c" else "Python core") in done.stdout
+    for word in (
+        "threading.Event",
+        "is_set()",
+        "check_timeout()",
+        "hand-over",
+        "default timeout",
+        "check interval",
+        "GIL",
+    ):
+        assert word in done.stdout
+    assert all(len(line) <= 100 and line == line.rstrip() for line in done.stdout.splitlines())
+
+
+def test_main_speaks_json(core):
+    done = run(core, "--json", **{DEFAULT: "9"})
+    assert (done.returncode, done.stderr) == (0, "")
+    facts = json.loads(done.stdout)
+    assert facts["core"] == ("c" if core == "c" else "python")
+    assert facts["default_timeout"] == 9.0 and facts["default_timeout_applies"] is True
+    for row in facts["measurements"]:
+        assert row["unit"] in {"ns", "us", "B"} and row["fastevent"] > 0, row
+        assert {"operation", "unit", "fastevent", "wrapper"} <= set(row)
+
+
+def test_main_names_a_broken_variable(core):
+    done = run(core, **{DEFAULT: "soon"})
+    assert done.returncode == 2
+    assert f"{DEFAULT} must be a number of seconds above zero, not 'soon'" in done.stderr
+
+
+def test_main_refuses_what_it_does_not_know(core):
+    assert run(core, "--colour").returncode == 2
