@@ -29,7 +29,7 @@ def fault(function):
     return function
 
 
-def joined(threads, limit=40.0):
+def joined(threads, limit=100.0):
     deadline = time.monotonic() + limit
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
@@ -238,7 +238,7 @@ def in_child(function):
     if pid == 0:
         status = 1
         try:
-            signal.alarm(20)
+            signal.alarm(60)
             function()
             status = 0
         except BaseException:
@@ -339,7 +339,7 @@ def exit_while_daemons_wait(Event, scale):
             subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)
         ]
         for process in pair:
-            assert process.communicate(timeout=30) == (b"", b"")
+            assert process.communicate(timeout=100) == (b"", b"")
             assert process.returncode == 0, process.returncode
 
 

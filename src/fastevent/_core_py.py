@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import os
 from _thread import allocate_lock, get_ident
-from time import monotonic_ns
+from time import monotonic_ns, sleep
 from typing import TYPE_CHECKING, Any
 
 from fastevent._config import implicit_timeout
 from fastevent._timeouts import NEVER, deadline_after, event_seconds, longest_wait, wait_seconds
 
 _CROWD = "crowd"  # the only key of the state
+_HERD = 32  # after so many wake-ups, a set() lets go of the GIL: if all of a large herd wait for it at once, they thrash
 
 _this_process = object()  # another one in every forked process
 _surviving_thread = 0  # the only thread of the parent process that lives on in this one
@@ -58,7 +59,9 @@ _Crowd = dict[_Waiter, None]
 
 
 def _wake(crowd: _Crowd) -> None:
-    for waiter in list(crowd):
+    for woken, waiter in enumerate(list(crowd), 1):
+        if woken % _HERD == 0:
+            sleep(0)
         if waiter.is_here():
             try:
                 waiter.lock.release()
