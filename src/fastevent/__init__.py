@@ -1,6 +1,17 @@
-"""`threading.Event` with a timeout, whose polling costs what an empty method call costs."""
+"""`threading.Event` with a timeout and with cancellation, whose polling costs what an empty method call costs."""
 
 from fastevent._config import check_interval, default_timeout
-from fastevent._event import IMPLEMENTATION, Event
+from fastevent._event import IMPLEMENTATION, Event, EventCancelled, EventStatus, EventTimeout
+from fastevent._waiting import wait_all, wait_any
 
-__all__ = ["IMPLEMENTATION", "Event", "check_interval", "default_timeout"]
+__all__ = [
+    "IMPLEMENTATION",
+    "Event",
+    "EventCancelled",
+    "EventStatus",
+    "EventTimeout",
+    "check_interval",
+    "default_timeout",
+    "wait_all",
+    "wait_any",
+]

@@ -38,10 +38,14 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.float cimport PyFloat_AS_DOUBLE
 from cpython.object cimport PyObject
 from libc.math cimport NAN, ceil, isnan
-from libc.stdint cimport int64_t, uint16_t, uint32_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastevent._config import implicit_timeout
+from fastevent._subscribers import tell
 from fastevent._timeouts import event_seconds, longest_wait, wait_seconds
+
+
+cdef class EventCore
 
 
 cdef extern from *:
@@ -145,6 +149,9 @@ cdef extern from *:
         return self;
     }
 
+    /* Memory from allocate() is zero, but Cython takes no object field for NULL. */
+    #define without_reason(self) ((void)((self)->_reason = Py_NewRef(Py_None)))
+
     /* What attach() needs: the definition behind a method descriptor, and an attribute that the interpreter reads inline. */
     #define definition_of(descriptor) (((PyMethodDescrObject *)(descriptor))->d_method)
     static PyMemberDef flag_member = {"flag", T_OBJECT_EX, 0, READONLY,
@@ -166,6 +173,7 @@ cdef extern from *:
         initproc tp_init
         vectorcallfunc tp_vectorcall
     object allocate(PyTypeObject *cls)
+    void without_reason(EventCore self) noexcept
     Py_ssize_t PyVectorcall_NARGS(size_t nargsf) noexcept
     Py_ssize_t PyTuple_GET_SIZE(object items) noexcept
     PyObject *PyTuple_GET_ITEM(object items, Py_ssize_t index) noexcept
@@ -228,25 +236,30 @@ cdef struct Waiter:
     Waiter *next               # the ring; under the mutex
     PyThread_type_lock lock    # held by the waiter's thread; released, once, by who unlinks it to wake it
     unsigned long thread       # who waits; constant
-    uint16_t born              # the count of sets when it was linked; constant
+    uint64_t born              # the count of sets when it was linked; constant
     bint linked                # in the ring; under the mutex
 
 
-@cython.no_gc  # its pointers own nothing
 cdef class EventCore:
-    "EventCore(timeout=None)\n--\n\nWhat an event does often: its flag, its deadline, its waiters."
+    "EventCore(timeout=None, *, parents=(), set_on_timeout=False)\n--\n\nWhat an event does often: its flag, its deadline, its waiters."
 
     cdef PyObject *_flag       # Py_True or Py_False, both immortal in effect; written under the mutex, read without
     cdef Waiter *_waiters      # the first of the ring, NULL if nobody waits; under the mutex
+    cdef object _reason        # why the flag is up; under the mutex
+    cdef uint64_t _sets        # how often the flag went up; under the mutex
     cdef int64_t _start        # when the running period began, in nanoseconds; under the mutex
     cdef int64_t _deadline     # when it times out, or NEVER; written under the mutex, read without
     cdef double _seconds       # the timeout, or NO_TIMEOUT; under the mutex
     cdef uint32_t _process     # the process that the ring and the mutex belong to; under the module's mutex
-    cdef uint16_t _sets        # how often the flag went up; under the mutex
+    cdef bint _watched         # somebody has subscribed, so tell() is called at every set(); under the mutex
+    cdef bint _linked          # _link() was called; read and written by __init__ alone
     cdef Mutex _mutex
 
-    def __init__(self, timeout=None):
+    def __init__(self, timeout=None, *, parents=(), set_on_timeout=False):
         init_event(self, timeout)
+        if parents or set_on_timeout or self._linked:
+            self._linked = True
+            self._link(parents, set_on_timeout)
 
     def is_set(self):
         """Return the flag: True if the event is set, False otherwise.
@@ -264,38 +277,42 @@ cdef class EventCore:
 
         Thread safety: atomic.
         """
-        cdef int64_t deadline = load_time(&self._deadline)
-        return deadline != NEVER and not surely_before(deadline) and monotonic() >= deadline
+        return timed_out(self)
 
-    def set(self):
-        """Set the flag to True and wake every thread that waits for it.
+    def check(self):
+        """Raise `EventCancelled` if the event is set, `EventTimeout` if it has timed out; return None otherwise.
+
+        `EventTimeout` is an `EventCancelled` and a `TimeoutError`. It is raised, too, if a timeout is why the event is set. The
+        text names the reason.
+
+        Thread safety: atomic.
+        """
+        if load_acquire(&self._flag) == PY_TRUE or timed_out(self):
+            self._raise()
+
+    def set(self, reason=None):
+        """Set the flag to True and wake every thread that waits for it; then tell children, coroutines and callbacks.
+
+        The *reason*, any object, stays until `clear()`. On an event that is set already it is dropped: the first one counts.
 
         Thread safety: atomic. It never blocks, so a signal handler, a finalizer or a weakref callback may call it.
         """
-        cdef Waiter *waiter
-        cdef int woken = 0
-        enter(self)
-        if load_acquire(&self._flag) != PY_TRUE:
-            store_release(&self._flag, PY_TRUE)
-            self._sets += 1
-            while self._waiters != NULL and self._waiters.born != self._sets:
-                waiter = self._waiters
-                unlink(self, waiter)
-                PyThread_release_lock(waiter.lock)
-                woken += 1
-                if woken % HERD == 0:
-                    unlock_mutex(&self._mutex)
-                    let_others_run()
-                    enter(self)
-        unlock_mutex(&self._mutex)
+        cdef list told = put_up(self, reason, False, None)
+        if told is not None:
+            try:
+                tell(told)
+            except:  # a signal handler's: tell the others all the same, and nobody twice
+                tell(told)
+                raise
 
     def clear(self):
-        """Set the flag to False; a timeout starts anew.
+        """Set the flag to False and forget the reason; a timeout starts anew.
 
         Thread safety: atomic. It takes nothing from a thread that a `set()` has woken.
         """
+        cdef object reason
         enter(self)
-        begin_period(self)
+        reason = begin_period(self)
         unlock_mutex(&self._mutex)
 
     def wait(self, timeout=None):
@@ -317,6 +334,45 @@ cdef class EventCore:
         if isnan(seconds):
             seconds = wait_seconds(timeout)
         return seconds > 0 and wait_until(self, deadline_after(monotonic(), seconds), False)
+
+    @property
+    def reason(self):
+        """Why the event is set: what `set()` was called with, None without; None while the event is not set.
+
+        Thread safety: atomic.
+        """
+        cdef object reason
+        enter(self)
+        reason = self._reason
+        unlock_mutex(&self._mutex)
+        return reason
+
+    def _put_up(self, reason, list told not None, bint timed_out=False):
+        """Do what `set()` does, but leave `tell()` to the caller, for *told*. If *timed_out*, only if the timeout has passed."""
+        put_up(self, reason, timed_out, told)
+
+    def _watch(self):
+        """Have every `set()` from now on call `tell()`. Return how often the flag went up so far, and whether it is."""
+        cdef uint64_t sets
+        cdef bint is_set
+        enter(self)
+        self._watched = True
+        sets = self._sets
+        is_set = load_acquire(&self._flag) == PY_TRUE
+        unlock_mutex(&self._mutex)
+        return sets, is_set
+
+    def _waiting(self):
+        """Return how many threads wait."""
+        cdef Py_ssize_t count = 0
+        cdef Waiter *waiter
+        enter(self)
+        waiter = self._waiters
+        while waiter != NULL:
+            count += 1
+            waiter = NULL if waiter.next == self._waiters else waiter.next
+        unlock_mutex(&self._mutex)
+        return count
 
     def _period(self):
         """Return the timeout in seconds or None, and the start and the deadline of the running period in nanoseconds."""
@@ -351,13 +407,57 @@ cdef inline int64_t deadline_after(int64_t start, double seconds) noexcept nogil
     return start + <int64_t>nanoseconds if nanoseconds < <double>(NEVER - start) else NEVER
 
 
-cdef inline void begin_period(EventCore self) noexcept:
+cdef inline bint timed_out(EventCore self) noexcept:
+    cdef int64_t deadline = load_time(&self._deadline)
+    return deadline != NEVER and not surely_before(deadline) and monotonic() >= deadline
+
+
+cdef list put_up(EventCore self, object reason, bint only_if_timed_out, list told):
+    """Put the flag up, wake the waiters, and add the event to *told* (or to a new list) if somebody has subscribed; return that."""
+    cdef Waiter *waiter
+    cdef int woken = 0
+    cdef uint64_t sets
+    cdef bint watched
+    enter(self)
+    watched = self._watched
+    if load_acquire(&self._flag) != PY_TRUE and not (only_if_timed_out and monotonic() < self._deadline):
+        if reason is not None:
+            self._reason = reason  # in the place of None: while the flag is down, there is none
+        store_release(&self._flag, PY_TRUE)
+        self._sets += 1
+        sets = self._sets
+        while self._waiters != NULL and self._waiters.born != self._sets:
+            waiter = self._waiters
+            unlink(self, waiter)
+            PyThread_release_lock(waiter.lock)
+            woken += 1
+            if woken % HERD == 0:
+                unlock_mutex(&self._mutex)
+                let_others_run()
+                enter(self)
+    else:
+        sets = self._sets
+        reason = self._reason
+    unlock_mutex(&self._mutex)
+    if watched:
+        if told is None:
+            told = []
+        told.append((self, sets, reason))
+    return told
+
+
+cdef inline object begin_period(EventCore self):
+    """Put the flag down. Return the reason why it was up, to be dropped outside of the mutex."""
+    cdef object reason = self._reason
+    if reason is not None:
+        self._reason = None
     if self._seconds != NO_TIMEOUT:
         self._start = monotonic()
         store_time(&self._deadline, deadline_after(self._start, self._seconds))
     else:
         store_time(&self._deadline, NEVER)
     store_release(&self._flag, PY_FALSE)
+    return reason
 
 
 cdef inline void enter(EventCore self) noexcept:
@@ -464,6 +564,7 @@ cdef bint wait_until(EventCore self, int64_t deadline, bint own) except -1:
 
 cdef object new_event(PyTypeObject *cls, PyObject *args, PyObject *kwargs):
     self = <EventCore>allocate(cls)
+    without_reason(self)
     self._flag = PY_FALSE
     self._deadline = NEVER
     self._seconds = NO_TIMEOUT
@@ -473,6 +574,7 @@ cdef object new_event(PyTypeObject *cls, PyObject *args, PyObject *kwargs):
 
 cdef inline int init_event(EventCore self, object timeout) except -1:
     cdef double seconds
+    cdef object reason
     if timeout is None:
         if not load_uint32(&implicit_known):
             ask_for_implicit_seconds()
@@ -483,7 +585,7 @@ cdef inline int init_event(EventCore self, object timeout) except -1:
             seconds = event_seconds(timeout)
     enter(self)
     self._seconds = seconds
-    begin_period(self)
+    reason = begin_period(self)
     unlock_mutex(&self._mutex)
     return 0
 
@@ -524,7 +626,7 @@ def attach(type cls not None):
     """
     global core_init
     cdef EventCore probe = EventCore.__new__(EventCore)
-    for name in ("is_set", "check_timeout", "set", "clear", "wait"):
+    for name in ("is_set", "check_timeout", "check", "set", "clear", "wait"):
         setattr(cls, name, PyDescr_NewMethod(cls, definition_of(EventCore.__dict__[name])))
     flag_member.offset = <char *>&probe._flag - <char *><PyObject *>probe
     cls.flag = PyDescr_NewMember(cls, &flag_member)

@@ -1,13 +1,16 @@
 """EventCore in Python: the readable specification, and what runs where the compiled one does not.
 
-The state of an event is one dict, which holds the crowd of its waiters while the event is unset and is empty while it is set.
-`dict.pop` and `dict.setdefault` are atomic, so they are the two steps that end and begin such a period:
+What an event is between two changes is a `_State`, of which nothing changes but that it gets a successor, once. Who changes
+the event offers a successor to the newest state. `dict.setdefault`, which is atomic, takes one offer. Whoever made another
+looks at what was taken, and tries again. So every change of the event is one step.
 
-* `set()` takes the crowd away, then wakes everyone in it; `clear()` puts a new one in its place.
+The waiters of an event are a crowd, which belongs to all states from a `clear()` to the next `set()`:
+
+* `set()` ends the crowd's time, then wakes everyone in it; the first `clear()` after it begins the time of a new one.
 * `wait()` joins the crowd, then looks whether it is still the one that counts. If not, a `set()` has come since: no wake-up is
   lost. And a later `clear()` takes nothing back, nor does an earlier `set()` wake who came after it: that is another crowd.
 
-A crowd is a dict, too, used as an ordered set: joining, leaving and copying one are atomic with and without the GIL.
+A crowd is a dict used as an ordered set: joining, leaving and copying one are atomic with and without the GIL.
 
 No lock is held at any point, so a signal handler, a finalizer or a weakref callback may call anything at any time.
 """
@@ -20,9 +23,13 @@ from time import monotonic_ns, sleep
 from typing import TYPE_CHECKING, Any
 
 from fastevent._config import implicit_timeout
+from fastevent._subscribers import Callback, Child, Told, tell
 from fastevent._timeouts import NEVER, deadline_after, event_seconds, longest_wait, wait_seconds
 
-_CROWD = "crowd"  # the only key of the state
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_NEXT = "next"  # the only key of `_State.next`
 _HERD = 32  # after so many wake-ups, a set() lets go of the GIL: if all of a large herd wait for it at once, they thrash
 
 _this_process = object()  # another one in every forked process
@@ -70,25 +77,49 @@ def _wake(crowd: _Crowd) -> None:
 
 
 class _State:
+    """What an event is between two changes: constant, but that `next` gets a successor, once."""
+
+    __slots__ = ("crowd", "deadline", "next", "reason", "seconds", "sets", "start")
+
+    def __init__(
+        self, sets: int, crowd: _Crowd | None, reason: object, seconds: float | None, start: int, deadline: int
+    ) -> None:
+        self.next: dict[str, _State] = {}
+        self.sets = sets  # how often the flag went up
+        self.crowd = crowd  # who waits; None while the flag is up
+        self.reason = reason  # why the flag is up
+        self.seconds = seconds  # the timeout
+        self.start = start  # when the running period began, in nanoseconds
+        self.deadline = deadline  # when it times out
+
+
+class _FirstState:
     """Gives an event its state at the first look, also where a subclass never calls `super().__init__()`."""
 
     def __get__(self, event: EventCore | None, cls: type) -> Any:
         if event is None:
             return self
-        return vars(event).setdefault("_state", {_CROWD: {}})
+        return vars(event).setdefault("_state", _State(0, {}, None, None, 0, NEVER))
 
 
 class EventCore:
     """What an event does often: its flag, its deadline, its waiters."""
 
-    _state: dict[str, _Crowd] = _State()  # type: ignore[assignment]
-    _seconds: float | None = None  # the timeout
-    _start = 0  # when the running period began, in nanoseconds
-    _deadline = NEVER  # when it times out
+    _state: _State = _FirstState()  # type: ignore[assignment]  # the newest, or one that it follows from
+    _linked = False  # _link() was called
 
-    def __init__(self, timeout: float | None = None) -> None:
-        self._seconds = implicit_timeout() if timeout is None else event_seconds(timeout)
-        EventCore.clear(self)
+    if TYPE_CHECKING:  # what Event adds, for either core
+        _children: dict[Child, None]
+        _callbacks: dict[Callback, Callback]
+
+        def _link(self, parents: Iterable[Any], set_on_timeout: bool) -> None: ...
+        def _raise(self) -> None: ...
+
+    def __init__(self, timeout: float | None = None, *, parents: Iterable[Any] = (), set_on_timeout: bool = False) -> None:
+        self._begin_period(implicit_timeout() if timeout is None else event_seconds(timeout))
+        if parents or set_on_timeout or self._linked:
+            self._linked = True
+            self._link(parents, set_on_timeout)
 
     def is_set(self) -> bool:
         """Return the flag: True if the event is set, False otherwise.
@@ -97,7 +128,8 @@ class EventCore:
 
         Thread safety: atomic. What a thread wrote before its `set()` is visible to every thread that reads True here.
         """
-        return not self._state
+        state = self._state
+        return (self._newest() if state.next else state).crowd is None
 
     if TYPE_CHECKING:
 
@@ -124,34 +156,44 @@ class EventCore:
 
         Thread safety: atomic.
         """
-        return self._deadline != NEVER and monotonic_ns() >= self._deadline
+        deadline = self._newest().deadline
+        return deadline != NEVER and monotonic_ns() >= deadline
 
-    def set(self) -> None:
-        """Set the flag to True and wake every thread that waits for it.
+    def check(self) -> None:
+        """Raise `EventCancelled` if the event is set, `EventTimeout` if it has timed out; return None otherwise.
+
+        `EventTimeout` is an `EventCancelled` and a `TimeoutError`. It is raised, too, if a timeout is why the event is set. The
+        text names the reason.
+
+        Thread safety: atomic.
+        """
+        if EventCore.is_set(self) or EventCore.check_timeout(self):
+            self._raise()
+
+    def set(self, reason: object = None) -> None:
+        """Set the flag to True and wake every thread that waits for it; then tell children, coroutines and callbacks.
+
+        The *reason*, any object, stays until `clear()`. On an event that is set already it is dropped: the first one counts.
 
         Thread safety: atomic. It never blocks, so a signal handler, a finalizer or a weakref callback may call it.
         """
-        ended: list[_Crowd] = []
+        told: list[Told] = []
         try:
-            # One step as far as a signal handler can see: what it raises cannot come in between and lose the crowd.
-            ended.extend(map(self._state.pop, (_CROWD,), ({},)))
-            _wake(ended[0])
-        except BaseException:
-            if ended:  # who waits is woken all the same
-                _wake(ended[0])
+            EventCore._put_up(self, reason, told)
+            if told:
+                tell(told)
+        except BaseException:  # a signal handler's: tell the others all the same, and nobody twice
+            tell(told)
             raise
 
     def clear(self) -> None:
-        """Set the flag to False; a timeout starts anew.
+        """Set the flag to False and forget the reason; a timeout starts anew.
 
         Thread safety: atomic. It takes nothing from a thread that a `set()` has woken.
         """
-        if self._seconds is None:
-            self._deadline = NEVER
-        else:
-            self._start = start = monotonic_ns()
-            self._deadline = deadline_after(start, self._seconds)
-        self._state.setdefault(_CROWD, {})
+        state = self._newest()
+        if state.seconds is not None or state.crowd is None:
+            self._begin_period(state.seconds)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the event is set. Return True if it is, False if time ran out first; never early.
@@ -163,7 +205,7 @@ class EventCore:
         Thread safety: safe on shared objects. Signal handlers run while it waits, and what they raise ends it. A thread that a
         `set()` has woken returns True, even if the event was cleared at once.
         """
-        crowd = self._state.get(_CROWD)
+        crowd = self._newest().crowd
         if crowd is None:
             return True
         if timeout is None:
@@ -176,23 +218,84 @@ class EventCore:
         waiter = _Waiter()
         try:
             crowd[waiter] = None
-            while self._state.get(_CROWD) is crowd:
+            while (state := self._newest()).crowd is crowd:
                 if own:  # clear() may have put it off
-                    deadline = self._deadline
+                    deadline = state.deadline
                 left = longest if deadline == NEVER else min(deadline - monotonic_ns(), longest)
                 if left <= 0 or waiter.lock.acquire(True, left / 1e9):
                     break
-            return self._state.get(_CROWD) is not crowd  # a set() may have come as time ran out
+            return self._newest().crowd is not crowd  # a set() may have come as time ran out
         finally:
             crowd.pop(waiter, None)
 
+    @property
+    def reason(self) -> Any:
+        """Why the event is set: what `set()` was called with, None without; None while the event is not set.
+
+        Thread safety: atomic.
+        """
+        return self._newest().reason
+
+    def _newest(self) -> _State:
+        state = self._state
+        while state.next:
+            state = self._state = state.next[_NEXT]
+        return state
+
+    def _put_up(self, reason: object, told: list[Told], timed_out: bool = False) -> None:
+        """Do what `set()` does, but leave `tell()` to the caller, for *told*. If *timed_out*, only if the timeout has passed."""
+        while True:
+            state = self._newest()
+            crowd = state.crowd
+            if crowd is None or (timed_out and monotonic_ns() < state.deadline):
+                if self._children or self._callbacks:
+                    told.append((self, state.sets, state.reason))
+                return
+            successor = _State(state.sets + 1, None, reason, state.seconds, state.start, state.deadline)
+            try:
+                if state.next.setdefault(_NEXT, successor) is successor:
+                    return self._wake_all(crowd, successor, told)
+            except BaseException:  # a signal handler's: who waits is woken all the same
+                if state.next.get(_NEXT) is successor:
+                    self._wake_all(crowd, successor, told)
+                raise
+
+    def _wake_all(self, crowd: _Crowd, state: _State, told: list[Told]) -> None:
+        self._state = state
+        _wake(crowd)
+        if self._children or self._callbacks:
+            told.append((self, state.sets, state.reason))
+
+    def _begin_period(self, seconds: float | None) -> None:
+        while True:
+            state = self._newest()
+            start, deadline = 0, NEVER
+            if seconds is not None:
+                start = monotonic_ns()
+                deadline = deadline_after(start, seconds)
+            crowd = {} if state.crowd is None else state.crowd
+            successor = _State(state.sets, crowd, None, seconds, start, deadline)
+            if state.next.setdefault(_NEXT, successor) is successor:
+                self._state = successor
+                return
+
+    def _watch(self) -> tuple[int, bool]:
+        """Have every `set()` from now on call `tell()`. Return how often the flag went up so far, and whether it is."""
+        state = self._newest()
+        return state.sets, state.crowd is None
+
+    def _waiting(self) -> int:
+        """Return how many threads wait."""
+        return len(self._newest().crowd or ())
+
     def _period(self) -> tuple[float | None, int, int]:
         """Return the timeout in seconds or None, and the start and the deadline of the running period in nanoseconds."""
-        return self._seconds, self._start, self._deadline
+        state = self._newest()
+        return state.seconds, state.start, state.deadline
 
     def _at_fork_reinit(self) -> None:
         """Forget the threads that waited when this process was forked off; `threading` calls it in the child."""
-        crowd = self._state.get(_CROWD, {})
+        crowd = self._newest().crowd or {}
         for waiter in list(crowd):
             if not waiter.is_here():
                 crowd.pop(waiter, None)

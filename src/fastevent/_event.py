@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from math import inf
+from reprlib import recursive_repr
 from time import monotonic_ns
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
-from fastevent._timeouts import NEVER
+from fastevent import _timer
+from fastevent._config import check_interval
+from fastevent._subscribers import Callback, Child, Told, Waker, tell
+from fastevent._timeouts import NEVER, deadline_after, positive_seconds, wait_seconds
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
     from fastevent import _core_py as _core
 elif os.environ.get("FASTEVENT_PURE_PYTHON") == "1":
     from fastevent import _core_py as _core
@@ -24,8 +36,45 @@ else:
             raise
         from fastevent import _core_py as _core
 
+_E = TypeVar("_E", bound="Event")
+
 #: Which core runs: "c" or "python".
 IMPLEMENTATION = "python" if _core.__name__.endswith("_py") else "c"
+
+
+class EventCancelled(Exception):
+    """What `Event.check()` raises when the event is set.
+
+    `reason` is what `Event.set()` was called with.
+    """
+
+    __module__ = "fastevent"
+    reason: Any = None
+
+
+class EventTimeout(EventCancelled, TimeoutError):
+    """What `Event.check()` raises when the event has timed out; the reason of an event that set itself at its timeout."""
+
+    __module__ = "fastevent"
+
+
+class EventStatus(NamedTuple):
+    """What `Event.status()` returns."""
+
+    is_set: bool
+    reason: Any
+    #: Whether the timeout has passed.
+    timed_out: bool
+    #: In seconds, or None without a timeout; as the next two.
+    timeout: float | None
+    elapsed: float | None
+    remaining: float | None
+    #: How many threads and coroutines wait.
+    waiters: int
+    #: How many callbacks are to be called.
+    callbacks: int
+    #: How many events have this one for a parent.
+    children: int
 
 
 class Event(_core.EventCore, threading.Event):
@@ -33,14 +82,220 @@ class Event(_core.EventCore, threading.Event):
 
     *timeout* is in seconds and runs from now, on the clock of `time.monotonic()`: `check_timeout()` tells when it has passed.
     Without one the event never times out, unless `WORKFLOW_CORE_EVENT_DEFAULT_TIMEOUT` is set. Zero times out at once, `inf`
-    never.
+    never. With *set_on_timeout* the event sets itself when its timeout has passed, and its reason is an `EventTimeout`.
 
-    Raises `TypeError` for a timeout that is not a number, `ValueError` for a negative one and for NaN.
+    *parents* are other events: when one of them is set, this event is, for the same reason and before the parent's `set()`
+    returns. It is born set under a parent that is set. It keeps its parents alive, and they do not keep it. Parents are named
+    when an event is made, so there are no cycles.
+
+    Raises `TypeError` for a timeout that is not a number and for a parent that is not a `fastevent.Event`, `ValueError` for a
+    timeout that is negative or NaN and for *set_on_timeout* without one.
 
     Thread safety: every method may be called from any thread, signal handler or finalizer at any time.
     """
 
     __module__ = "fastevent"
+
+    # See `_subscribers`. An event gets a dict of its own with the first one.
+    _children: dict[Child, None] = {}  # noqa: RUF012
+    _callbacks: dict[Callback, Callback] = {}  # noqa: RUF012
+    _told = 0  # how often the event was set, as far as all its children know
+    _parents: tuple[tuple[Event, Child], ...] = ()
+
+    _that_sets_itself: type[Event]  # of a class: the one of those of its events that set themselves
+    _plain: type[Event]  # and the way back
+
+    @property
+    def timeout(self) -> float | None:
+        """The timeout in seconds, or None."""
+        return self._period()[0]
+
+    def elapsed(self) -> float | None:
+        """Return the seconds since the timeout started; None without a timeout, as nothing measures time then.
+
+        Thread safety: atomic.
+        """
+        seconds, start, _ = self._period()
+        return None if seconds is None else (monotonic_ns() - start) / 1e9
+
+    def remaining(self) -> float | None:
+        """Return the seconds until the timeout, zero once it has passed; `inf` if it never does, None without a timeout.
+
+        It is never more than the timeout.
+
+        Thread safety: atomic.
+        """
+        seconds, _, deadline = self._period()
+        if seconds is None:
+            return None
+        return inf if deadline == NEVER else min(max(0.0, (deadline - monotonic_ns()) / 1e9), seconds)
+
+    def status(self) -> EventStatus:
+        """Return what there is to know about the event, as an `EventStatus`: what a monitor shows.
+
+        Thread safety: safe on shared objects. Each of its items is true at some moment of the call, not all at the same.
+        """
+        is_set = self.is_set()
+        callbacks = list(self._callbacks)
+        wakers = sum(isinstance(callback, Waker) for callback in callbacks)
+        return EventStatus(
+            is_set=is_set,
+            reason=self.reason,
+            timed_out=self.check_timeout(),
+            timeout=self.timeout,
+            elapsed=self.elapsed(),
+            remaining=self.remaining(),
+            waiters=self._waiting() + wakers,
+            callbacks=len(callbacks) - wakers,
+            children=len(self._children),
+        )
+
+    def add_callback(self, function: Callable[[Event], object]) -> None:
+        """Have *function* called with the event, once, when it is set next; at once if it is set already.
+
+        The thread that sets the event calls it, after it has woken the waiters and set the children, in the order in which
+        callbacks were added; at the timeout of an event that sets itself, a thread that all such events share does. What
+        *function* raises is logged to the logger `fastevent`, and stops neither the other callbacks nor `set()`.
+
+        Raises `TypeError` if *function* is not callable.
+
+        Thread safety: safe on shared objects. No lock is held while a callback runs.
+        """
+        if not callable(function):
+            raise TypeError(f"a callback must be callable, not {function!r}")
+        self._subscribe(Callback(function))
+        self._arm()
+
+    def remove_callback(self, function: Callable[[Event], object]) -> int:
+        """Have *function* not called any more. Return how many times it had been added and was not called yet.
+
+        Thread safety: safe on shared objects. It never waits: a call that has begun goes on.
+        """
+        return sum(self._unsubscribe(callback) for callback in list(self._callbacks) if callback.function == function)
+
+    async def wait_async(self, timeout: float | None = None) -> bool:
+        """Do what `wait()` does in a coroutine of `asyncio`: other tasks run meanwhile, and no thread waits.
+
+        A task that is cancelled leaves nothing behind. Raises as `wait()` does, and `RuntimeError` where no event loop of
+        `asyncio` runs.
+
+        Thread safety: safe on shared objects. Any number of tasks, in any number of loops and threads, may wait for an event.
+        """
+        from fastevent._waiting import wait_async
+
+        return await wait_async(self, timeout)
+
+    def ticks(self, interval: float | None = None) -> Iterator[int]:
+        """Count 0, 1, 2 and so on, pausing *interval* seconds in between, until the event is set or has timed out.
+
+        The first tick comes at once. Without *interval* the pause is the check interval: see `check_interval()`. A pause ends
+        when the event is set or times out, and no tick follows.
+
+        Raises `TypeError` for an interval that is not a number, `ValueError` for one that is not above zero.
+
+        Thread safety: safe on shared objects; the iterator itself is for one thread.
+        """
+        return self._ticks(check_interval() if interval is None else positive_seconds(interval, "interval"))
+
+    def _ticks(self, interval: float) -> Iterator[int]:
+        tick = 0
+        while not (self.is_set() or self.check_timeout()):
+            yield tick
+            tick += 1
+            remaining = self.remaining()
+            self.wait(interval if remaining is None else min(interval, remaining))
+
+    def set_on_signals(self, *signals: int) -> AbstractContextManager[Self]:
+        """Return a context manager in which each of the *signals* sets the event; SIGINT and SIGTERM if none is named.
+
+        The reason is the signal, as a `signal.Signals`. What handled the signals before does so again afterwards. Such blocks
+        may be nested.
+
+        Raises `ValueError` outside the main thread, for what is not a signal, and for a signal whose present handler was not
+        installed from Python, as that could not be restored.
+        """
+        numbers = [signal.Signals(number) for number in signals] or [signal.SIGINT, signal.SIGTERM]
+        if threading.current_thread() is not threading.main_thread():
+            raise ValueError(f"set_on_signals() works in the main thread only, not in {threading.current_thread().name!r}")
+        for number in numbers:
+            if signal.getsignal(number) is None:
+                raise ValueError(f"the handler of {number.name} was not installed from Python and could not be restored")
+        return _set_on_signals(self, numbers)
+
+    def __enter__(self) -> Self:
+        """Return the event. On leaving the block it is set, so that what was started inside stops."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        # The text alone: the exception itself would keep the frames alive that it went through, and all they hold.
+        self.set(None if error is None else f"{type(error).__name__}: {error}")
+
+    def _link(self, parents: Iterable[Event], set_on_timeout: bool) -> None:
+        """Begin what `__init__` was asked for beyond a timeout, and end what an earlier one was."""
+        if not isinstance(parents, Iterable):
+            raise TypeError(f"parents must be an iterable of fastevent.Event objects, not {parents!r}")
+        parents = tuple(parents)
+        for parent in parents:
+            if not isinstance(parent, Event):
+                raise TypeError(f"a parent must be a fastevent.Event, not {parent!r}")
+        if set_on_timeout and self.timeout is None:
+            raise ValueError("set_on_timeout=True needs a timeout, not None")
+        for parent, child in self._parents:
+            parent._children.pop(child, None)
+        self.__class__ = _sets_itself(type(self)) if set_on_timeout else _plain(type(self))
+        self._parents = tuple((parent, parent._adopt(self)) for parent in parents)
+
+    def _adopt(self, child: Event) -> Child:
+        self.is_set()  # it may be time that it sets itself
+        born, is_set = self._watch()
+        reference = Child(child, Child.leave)
+        reference.parent, reference.born = weakref.ref(self), born
+        vars(self).setdefault("_children", {})[reference] = None
+        sets, is_set = self._watch()
+        if is_set or sets != born:
+            told: list[Told] = []
+            child._take_over(self.reason, told)
+            tell(told)
+        self._arm()
+        return reference
+
+    def _take_over(self, reason: object, told: list[Told]) -> None:
+        """Be set as a parent is."""
+        self._put_up(reason, told)
+
+    def _subscribe(self, callback: Callback) -> None:
+        """Have *callback* called when the event is set next; at once if it is set."""
+        is_set = self.is_set()
+        if not is_set:
+            callback.born, is_set = self._watch()
+        if not is_set:
+            callbacks = vars(self).setdefault("_callbacks", {})
+            callbacks[callback] = callback
+            if self._watch()[0] == callback.born or callbacks.pop(callback, None) is None:
+                return
+        callback.call(self)
+
+    def _unsubscribe(self, callback: Callback) -> bool:
+        """Return whether that came in time, that is, before a `set()` took it."""
+        return self._callbacks.pop(callback, None) is not None
+
+    def _arm(self) -> None:
+        """See to it that subscribers hear of a timeout: the others have to look."""
+
+    def _sets_itself_at(self) -> int:
+        return NEVER
+
+    def _raise(self) -> None:
+        """Raise what `check()` raises."""
+        if self.is_set():
+            reason = self.reason
+            error = (
+                EventTimeout(str(reason)) if isinstance(reason, EventTimeout) else EventCancelled(_because("cancelled", reason))
+            )
+            error.reason = reason
+            raise error from (reason if isinstance(reason, BaseException) else None)
+        if self.check_timeout():
+            raise _timed_out(self)
 
     @property
     def _event(self) -> threading.Event:
@@ -50,7 +305,7 @@ class Event(_core.EventCore, threading.Event):
     @property
     def _timeout(self) -> float | None:
         """The timeout in seconds, or None."""
-        return self._period()[0]
+        return self.timeout
 
     @property
     def _start_time(self) -> float | None:
@@ -58,8 +313,10 @@ class Event(_core.EventCore, threading.Event):
         seconds, start, _ = self._period()
         return None if seconds is None else start / 1e9
 
+    @recursive_repr()
     def __repr__(self) -> str:
-        state = "set" if self.flag else "unset"
+        # Not `self.is_set()`: to look at an event in a debugger must not set it.
+        state = _because("set", self.reason) if _core.EventCore.is_set(self) else "unset"
         seconds, _, deadline = self._period()
         if seconds is not None:
             left = inf if deadline == NEVER else (deadline - monotonic_ns()) / 1e9
@@ -71,6 +328,113 @@ class Event(_core.EventCore, threading.Event):
         raise TypeError(
             f"cannot pickle or copy {self!r}: threads wait for this very object, in this process; make a new one instead"
         )
+
+
+if TYPE_CHECKING:
+    _Mixin = Event
+else:
+    _Mixin = object
+
+
+class _SetsItself(_Mixin):
+    """What `set_on_timeout` makes of an event: every look at it looks at the clock, too, so that no thread has to.
+
+    A timeout is the cause if it has passed when another comes, even if nobody has looked since.
+    """
+
+    __slots__ = ()
+
+    def is_set(self) -> bool:
+        self._set_if_timed_out()
+        return super().is_set()
+
+    @property
+    def flag(self) -> bool:
+        return self.is_set()
+
+    def set(self, reason: object = None) -> None:
+        self._set_if_timed_out()
+        super().set(reason)
+
+    def clear(self) -> None:
+        self._set_if_timed_out()  # or who waited for that would wait for the next timeout
+        super().clear()
+        self._arm()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if self.is_set():
+            return True
+        deadline = NEVER
+        if timeout is not None:
+            seconds = wait_seconds(timeout)
+            if not seconds > 0:
+                return False
+            deadline = deadline_after(monotonic_ns(), seconds)
+        while not super().wait((min(deadline, self._sets_itself_at()) - monotonic_ns()) / 1e9):
+            if self.is_set():
+                return True
+            if monotonic_ns() >= deadline:
+                return False
+        return True
+
+    def _set_if_timed_out(self) -> None:
+        if _core.EventCore.check_timeout(self) and not _core.EventCore.is_set(self):
+            told: list[Told] = []
+            try:
+                self._put_up(_timed_out(self), told, True)
+                tell(told)
+            except BaseException:  # a signal handler's: tell the others all the same, and nobody twice
+                tell(told)
+                raise
+
+    def _take_over(self, reason: object, told: list[Told]) -> None:
+        if _core.EventCore.check_timeout(self):
+            self._put_up(_timed_out(self), told, True)
+        super()._take_over(reason, told)
+
+    def _arm(self) -> None:
+        if self._children or any(not isinstance(callback, Waker) for callback in list(self._callbacks)):
+            _timer.arm(self)
+
+    def _sets_itself_at(self) -> int:
+        return self._period()[2]
+
+
+def _sets_itself(cls: type[Event]) -> type[Event]:
+    """Return the class of the events of class *cls* that set themselves: it has the same name."""
+    if issubclass(cls, _SetsItself):
+        return cls
+    if "_that_sets_itself" not in vars(cls):
+        names = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
+        metaclass: Any = type(cls)
+        cls._that_sets_itself = metaclass(cls.__name__, (_SetsItself, cls), {**names, "__slots__": (), "_plain": cls})
+    return cls._that_sets_itself
+
+
+def _plain(cls: type[Event]) -> type[Event]:
+    return cls._plain if issubclass(cls, _SetsItself) else cls
+
+
+def _timed_out(event: Event) -> EventTimeout:
+    return EventTimeout(f"timed out after {event.timeout:g} s")
+
+
+def _because(state: str, reason: object) -> str:
+    if reason is None:
+        return state
+    return f"{state}: {reason}" if isinstance(reason, str | BaseException) else f"{state}: {reason!r}"
+
+
+@contextmanager
+def _set_on_signals(event: _E, numbers: list[signal.Signals]) -> Iterator[_E]:
+    def handler(number: int, frame: object) -> None:
+        event.set(signal.Signals(number))
+
+    with ExitStack() as restored:
+        for number in numbers:
+            restored.callback(signal.signal, number, signal.getsignal(number))
+            signal.signal(number, handler)
+        yield event
 
 
 _core.attach(Event)

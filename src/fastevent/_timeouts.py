@@ -16,21 +16,29 @@ NEVER = (1 << 63) - 1
 LONGEST_WAIT = 3_600 * 10**9
 
 
-def event_seconds(timeout: Any) -> float:
+def event_seconds(timeout: Any, name: str = "timeout") -> float:
     """Return the *timeout* of an event in seconds; `inf` where a `float` cannot hold it.
 
     Raises `TypeError` if it is not a number (a `bool` is not), `ValueError` if it is negative or NaN.
     """
     kind = type(timeout)
     if issubclass(kind, bool) or not (hasattr(kind, "__float__") or hasattr(kind, "__index__")):
-        raise TypeError(f"timeout must be a number of seconds or None, not {timeout!r}")
+        raise TypeError(f"{name} must be a number of seconds or None, not {timeout!r}")
     try:
         seconds = float(timeout)
     except OverflowError:
         seconds = inf if timeout > 0 else -inf
     if not seconds >= 0:
-        raise ValueError(f"timeout must be zero or more seconds, not {timeout!r}")
+        raise ValueError(f"{name} must be zero or more seconds, not {timeout!r}")
     return seconds
+
+
+def positive_seconds(seconds: Any, name: str) -> float:
+    """Return *seconds* as a float. Raises `TypeError` if it is not a number, `ValueError` if it is not above zero."""
+    number = event_seconds(seconds, name)
+    if number == 0:
+        raise ValueError(f"{name} must be more than zero seconds, not {seconds!r}")
+    return number
 
 
 @cache
