@@ -441,10 +441,10 @@ def test_isset_warns_at_the_callers_line(Event):
 
 def test_signatures(Event):
     assert str(inspect.signature(Event).replace(return_annotation=inspect.Signature.empty)) in {
-        "(timeout=None)",
-        "(timeout: 'float | None' = None)",
+        "(timeout=None, *, parents=(), set_on_timeout=False)",
+        "(timeout: 'float | None' = None, *, parents: 'Iterable[Any]' = (), set_on_timeout: 'bool' = False)",
     }
-    for name, parameters in {"set": [], "clear": [], "is_set": [], "check_timeout": [], "wait": ["timeout"]}.items():
+    for name, parameters in {"set": ["reason"], "check": [], "clear": [], "is_set": [], "check_timeout": [], "wait": ["timeout"]}.items():
         assert list(inspect.signature(getattr(Event(), name)).parameters) == parameters
 
 
@@ -520,4 +520,4 @@ def test_a_thread_lives_on_our_events(Event):
 
 def test_memory_of_an_event(core, Event):
     if core == "c":
-        assert sys.getsizeof(Event()) <= 112
+        assert sys.getsizeof(Event()) <= 128

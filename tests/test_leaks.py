@@ -22,7 +22,7 @@ CALLS = {
     "after a fork": lambda e: e._at_fork_reinit(),
     "refused timeout": lambda e: [refused(type(e), timeout) for timeout in ("5", -1, float("nan"), True, object())],
     "refused wait": lambda e: [refused(e.wait, timeout) for timeout in ("5", object(), [])],
-    "refused arguments": lambda e: (refused(type(e), 1, 2), refused(e.wait, 1, 2), refused(e.set, 1), refused(type(e), x=1)),
+    "refused arguments": lambda e: (refused(type(e), 1, 2), refused(e.wait, 1, 2), refused(e.set, 1, 2), refused(type(e), x=1)),
 }
 
 

@@ -37,15 +37,13 @@ cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.float cimport PyFloat_AS_DOUBLE
 from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, Py_XINCREF
 from libc.math cimport NAN, ceil, isnan
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
 from fastevent._config import implicit_timeout
 from fastevent._subscribers import tell
 from fastevent._timeouts import event_seconds, longest_wait, wait_seconds
-
-
-cdef class EventCore
 
 
 cdef extern from *:
@@ -58,6 +56,9 @@ cdef extern from *:
 
     /* After so many wake-ups, a set() lets go of the GIL: if all of a large herd wait for it at once, they thrash. */
     #define HERD 32
+
+    #define WATCHED 1   /* somebody has subscribed: tell() is called at every set() */
+    #define LINKED 2    /* _link() was called */
 
     /* The clock of time.monotonic(), in nanoseconds. */
     #if PY_VERSION_HEX >= 0x030D0000
@@ -92,6 +93,8 @@ cdef extern from *:
     #define store_release(pointer, value) _Py_atomic_store_ptr_release(pointer, value)
     #define load_time(pointer) _Py_atomic_load_int64_relaxed(pointer)
     #define store_time(pointer, value) _Py_atomic_store_int64_relaxed(pointer, value)
+    #define load_uint16(pointer) _Py_atomic_load_uint16(pointer)
+    #define store_uint16(pointer, value) _Py_atomic_store_uint16(pointer, value)
     #define load_uint32(pointer) _Py_atomic_load_uint32_acquire(pointer)
     #define store_uint32(pointer, value) _Py_atomic_store_uint32_release(pointer, value)
     #define lock_mutex(mutex) PyMutex_Lock(mutex)
@@ -104,6 +107,8 @@ cdef extern from *:
     #define store_release(pointer, value) (*(pointer) = (value))
     #define load_time(pointer) (*(pointer))
     #define store_time(pointer, value) (*(pointer) = (value))
+    #define load_uint16(pointer) (*(pointer))
+    #define store_uint16(pointer, value) (*(pointer) = (value))
     #define load_uint32(pointer) (*(pointer))
     #define store_uint32(pointer, value) (*(pointer) = (value))
     #define let_others_run() PyEval_RestoreThread(PyEval_SaveThread())
@@ -113,7 +118,7 @@ cdef extern from *:
     #endif
 
     /* Which process this is, counted from the one that loaded the module, and the only thread of its parent that lives on. */
-    static uint32_t this_process;
+    static uint16_t this_process;
     static unsigned long surviving_thread;
     static Mutex module_mutex;
     static void after_fork_in_child(void) {
@@ -149,8 +154,13 @@ cdef extern from *:
         return self;
     }
 
-    /* Memory from allocate() is zero, but Cython takes no object field for NULL. */
-    #define without_reason(self) ((void)((self)->_reason = Py_NewRef(Py_None)))
+    /* The reason is all that an event refers to. Cython would make the core itself a type that takes part in the collection of
+       garbage, which costs every event a fifth of its creation; it is enough that Event does. */
+    static Py_ssize_t reason_offset;
+    #define reason_of(self) (*(PyObject **)((char *)(self) + reason_offset))
+    static int visit_reason(PyObject *self, visitproc visit, void *arg) { Py_VISIT(reason_of(self)); return 0; }
+    static int clear_reason(PyObject *self) { Py_CLEAR(reason_of(self)); return 0; }
+    static void drop_event(PyObject *self) { Py_XDECREF(reason_of(self)); Py_TYPE(self)->tp_free(self); }
 
     /* What attach() needs: the definition behind a method descriptor, and an attribute that the interpreter reads inline. */
     #define definition_of(descriptor) (((PyMethodDescrObject *)(descriptor))->d_method)
@@ -166,24 +176,36 @@ cdef extern from *:
         Py_ssize_t offset
 
     ctypedef void *initproc
+    ctypedef void *traverseproc
+    ctypedef void *inquiry
+    ctypedef void *destructor
+    traverseproc visit_reason
+    inquiry clear_reason
+    destructor drop_event
+    Py_ssize_t reason_offset
     ctypedef void *vectorcallfunc
     initproc core_init
     ctypedef struct PyTypeObject:
         object (*tp_new)(PyTypeObject *cls, PyObject *args, PyObject *kwargs)
         initproc tp_init
+        traverseproc tp_traverse
+        inquiry tp_clear
+        destructor tp_dealloc
         vectorcallfunc tp_vectorcall
     object allocate(PyTypeObject *cls)
-    void without_reason(EventCore self) noexcept
     Py_ssize_t PyVectorcall_NARGS(size_t nargsf) noexcept
     Py_ssize_t PyTuple_GET_SIZE(object items) noexcept
     PyObject *PyTuple_GET_ITEM(object items, Py_ssize_t index) noexcept
     int PyUnicode_CompareWithASCIIString(object text, const char *ascii) noexcept
 
+    PyObject *PY_NONE "Py_None"
     PyObject *PY_TRUE "Py_True"
     PyObject *PY_FALSE "Py_False"
     const int64_t NEVER
     const double NO_TIMEOUT
     const int HERD
+    const uint8_t WATCHED
+    const uint8_t LINKED
 
     int64_t monotonic() noexcept nogil
     void measure_coarse_clock() noexcept nogil
@@ -193,6 +215,8 @@ cdef extern from *:
     void store_release(PyObject **pointer, PyObject *value) noexcept nogil
     int64_t load_time(int64_t *pointer) noexcept nogil
     void store_time(int64_t *pointer, int64_t value) noexcept nogil
+    uint16_t load_uint16(uint16_t *pointer) noexcept nogil
+    void store_uint16(uint16_t *pointer, uint16_t value) noexcept nogil
     uint32_t load_uint32(uint32_t *pointer) noexcept nogil
     void store_uint32(uint32_t *pointer, uint32_t value) noexcept nogil
     void lock_mutex(Mutex *mutex) noexcept nogil
@@ -200,7 +224,7 @@ cdef extern from *:
     void reset_mutex(Mutex *mutex) noexcept nogil
     void let_others_run() noexcept
 
-    const uint32_t this_process
+    const uint16_t this_process
     const unsigned long surviving_thread
     Mutex module_mutex
     void watch_forks() noexcept
@@ -236,29 +260,29 @@ cdef struct Waiter:
     Waiter *next               # the ring; under the mutex
     PyThread_type_lock lock    # held by the waiter's thread; released, once, by who unlinks it to wake it
     unsigned long thread       # who waits; constant
-    uint64_t born              # the count of sets when it was linked; constant
+    uint32_t born              # the count of sets when it was linked; constant
     bint linked                # in the ring; under the mutex
 
 
+@cython.no_gc  # see visit_reason()
 cdef class EventCore:
     "EventCore(timeout=None, *, parents=(), set_on_timeout=False)\n--\n\nWhat an event does often: its flag, its deadline, its waiters."
 
     cdef PyObject *_flag       # Py_True or Py_False, both immortal in effect; written under the mutex, read without
     cdef Waiter *_waiters      # the first of the ring, NULL if nobody waits; under the mutex
-    cdef object _reason        # why the flag is up; under the mutex
-    cdef uint64_t _sets        # how often the flag went up; under the mutex
+    cdef PyObject *_reason     # why the flag is up, or NULL; owned; under the mutex
     cdef int64_t _start        # when the running period began, in nanoseconds; under the mutex
     cdef int64_t _deadline     # when it times out, or NEVER; written under the mutex, read without
     cdef double _seconds       # the timeout, or NO_TIMEOUT; under the mutex
-    cdef uint32_t _process     # the process that the ring and the mutex belong to; under the module's mutex
-    cdef bint _watched         # somebody has subscribed, so tell() is called at every set(); under the mutex
-    cdef bint _linked          # _link() was called; read and written by __init__ alone
+    cdef uint32_t _sets        # how often the flag went up; under the mutex
+    cdef uint16_t _process     # the process that the ring and the mutex belong to; under the module's mutex
+    cdef uint8_t _marks        # WATCHED, LINKED; under the mutex
     cdef Mutex _mutex
 
     def __init__(self, timeout=None, *, parents=(), set_on_timeout=False):
         init_event(self, timeout)
-        if parents or set_on_timeout or self._linked:
-            self._linked = True
+        if parents or set_on_timeout or marked(self, 0) & LINKED:
+            marked(self, LINKED)
             self._link(parents, set_on_timeout)
 
     def is_set(self):
@@ -297,23 +321,19 @@ cdef class EventCore:
 
         Thread safety: atomic. It never blocks, so a signal handler, a finalizer or a weakref callback may call it.
         """
-        cdef list told = put_up(self, reason, False, None)
-        if told is not None:
-            try:
-                tell(told)
-            except:  # a signal handler's: tell the others all the same, and nobody twice
-                tell(told)
-                raise
+        cdef Told told
+        if put_up(self, <PyObject *>reason, False, &told):
+            tell_of(self, told)
 
     def clear(self):
         """Set the flag to False and forget the reason; a timeout starts anew.
 
         Thread safety: atomic. It takes nothing from a thread that a `set()` has woken.
         """
-        cdef object reason
         enter(self)
-        reason = begin_period(self)
+        cdef PyObject *reason = begin_period(self)
         unlock_mutex(&self._mutex)
+        Py_XDECREF(reason)
 
     def wait(self, timeout=None):
         """Wait until the event is set. Return True if it is, False if time ran out first; never early.
@@ -341,22 +361,25 @@ cdef class EventCore:
 
         Thread safety: atomic.
         """
-        cdef object reason
+        cdef PyObject *reason
         enter(self)
         reason = self._reason
+        Py_XINCREF(reason)
         unlock_mutex(&self._mutex)
-        return reason
+        return owned(reason)
 
     def _put_up(self, reason, list told not None, bint timed_out=False):
-        """Do what `set()` does, but leave `tell()` to the caller, for *told*. If *timed_out*, only if the timeout has passed."""
-        put_up(self, reason, timed_out, told)
+        """Do what `set()` does, but leave `tell()` to the caller, for *told*. If *timed_out*, only once the timeout passed."""
+        cdef Told mine
+        if put_up(self, <PyObject *>reason, timed_out, &mine):
+            told.append((self, mine.sets, owned(mine.reason)))
 
     def _watch(self):
         """Have every `set()` from now on call `tell()`. Return how often the flag went up so far, and whether it is."""
-        cdef uint64_t sets
+        cdef uint32_t sets
         cdef bint is_set
         enter(self)
-        self._watched = True
+        self._marks |= WATCHED
         sets = self._sets
         is_set = load_acquire(&self._flag) == PY_TRUE
         unlock_mutex(&self._mutex)
@@ -407,50 +430,83 @@ cdef inline int64_t deadline_after(int64_t start, double seconds) noexcept nogil
     return start + <int64_t>nanoseconds if nanoseconds < <double>(NEVER - start) else NEVER
 
 
+cdef uint8_t marked(EventCore self, uint8_t mark) noexcept:
+    enter(self)
+    self._marks |= mark
+    mark = self._marks
+    unlock_mutex(&self._mutex)
+    return mark
+
+
 cdef inline bint timed_out(EventCore self) noexcept:
     cdef int64_t deadline = load_time(&self._deadline)
     return deadline != NEVER and not surely_before(deadline) and monotonic() >= deadline
 
 
-cdef list put_up(EventCore self, object reason, bint only_if_timed_out, list told):
-    """Put the flag up, wake the waiters, and add the event to *told* (or to a new list) if somebody has subscribed; return that."""
+cdef struct Told:  # what tell() has to know
+    uint32_t sets
+    PyObject *reason  # owned
+
+
+cdef inline bint put_up(EventCore self, PyObject *reason, bint only_if_timed_out, Told *told) noexcept:
+    """Put the flag up and wake the waiters. Return whether somebody has to be told, and of what."""
+    cdef bint goes_up, watched
+    enter(self)
+    goes_up = load_acquire(&self._flag) != PY_TRUE and not (only_if_timed_out and monotonic() < self._deadline)
+    if goes_up:
+        if reason != PY_NONE:  # there is none while the flag is down
+            Py_INCREF(<object>reason)
+            self._reason = reason
+        self._sets += 1
+        store_release(&self._flag, PY_TRUE)
+    watched = self._marks & WATCHED
+    if watched:
+        Py_XINCREF(self._reason)
+        told.reason = self._reason
+        told.sets = self._sets
+    if goes_up and self._waiters != NULL:
+        wake_all(self)
+    unlock_mutex(&self._mutex)
+    return watched
+
+
+cdef int tell_of(EventCore self, Told of) except -1:
+    cdef list told = [(self, of.sets, owned(of.reason))]
+    try:
+        tell(told)
+    except:  # a signal handler's: tell the others all the same, and nobody twice
+        tell(told)
+        raise
+    return 0
+
+
+cdef void wake_all(EventCore self) noexcept:
     cdef Waiter *waiter
     cdef int woken = 0
-    cdef uint64_t sets
-    cdef bint watched
-    enter(self)
-    watched = self._watched
-    if load_acquire(&self._flag) != PY_TRUE and not (only_if_timed_out and monotonic() < self._deadline):
-        if reason is not None:
-            self._reason = reason  # in the place of None: while the flag is down, there is none
-        store_release(&self._flag, PY_TRUE)
-        self._sets += 1
-        sets = self._sets
-        while self._waiters != NULL and self._waiters.born != self._sets:
-            waiter = self._waiters
-            unlink(self, waiter)
-            PyThread_release_lock(waiter.lock)
-            woken += 1
-            if woken % HERD == 0:
-                unlock_mutex(&self._mutex)
-                let_others_run()
-                enter(self)
-    else:
-        sets = self._sets
-        reason = self._reason
-    unlock_mutex(&self._mutex)
-    if watched:
-        if told is None:
-            told = []
-        told.append((self, sets, reason))
-    return told
+    while self._waiters != NULL and self._waiters.born != self._sets:
+        waiter = self._waiters
+        unlink(self, waiter)
+        PyThread_release_lock(waiter.lock)
+        woken += 1
+        if woken % HERD == 0:
+            unlock_mutex(&self._mutex)
+            let_others_run()
+            enter(self)
 
 
-cdef inline object begin_period(EventCore self):
-    """Put the flag down. Return the reason why it was up, to be dropped outside of the mutex."""
-    cdef object reason = self._reason
-    if reason is not None:
-        self._reason = None
+cdef inline object owned(PyObject *reason):
+    """A reason as an object, which takes over the reference."""
+    if reason == NULL:
+        return None
+    held = <object>reason
+    Py_DECREF(held)
+    return held
+
+
+cdef inline PyObject *begin_period(EventCore self) noexcept:
+    """Put the flag down. Return the reason why it was up, or NULL, to be dropped outside of the mutex."""
+    cdef PyObject *reason = self._reason
+    self._reason = NULL
     if self._seconds != NO_TIMEOUT:
         self._start = monotonic()
         store_time(&self._deadline, deadline_after(self._start, self._seconds))
@@ -461,7 +517,7 @@ cdef inline object begin_period(EventCore self):
 
 
 cdef inline void enter(EventCore self) noexcept:
-    if load_uint32(&self._process) != this_process:
+    if load_uint16(&self._process) != this_process:
         forget_other_processes(self)
     lock_mutex(&self._mutex)
 
@@ -470,7 +526,7 @@ cdef void forget_other_processes(EventCore self) noexcept:
     cdef Waiter *waiter
     cdef Waiter *survivors = NULL
     lock_mutex(&module_mutex)
-    if load_uint32(&self._process) != this_process:
+    if load_uint16(&self._process) != this_process:
         # A signal handler may have forked in the middle of wait(), which may itself be nested in a wait(): that thread goes on
         # waiting here, unless a set() came for it whose thread did not come along.
         while self._waiters != NULL:
@@ -487,7 +543,7 @@ cdef void forget_other_processes(EventCore self) noexcept:
             else:
                 PyThread_release_lock(waiter.lock)
         reset_mutex(&self._mutex)
-        store_uint32(&self._process, this_process)
+        store_uint16(&self._process, this_process)
     unlock_mutex(&module_mutex)
 
 
@@ -564,7 +620,6 @@ cdef bint wait_until(EventCore self, int64_t deadline, bint own) except -1:
 
 cdef object new_event(PyTypeObject *cls, PyObject *args, PyObject *kwargs):
     self = <EventCore>allocate(cls)
-    without_reason(self)
     self._flag = PY_FALSE
     self._deadline = NEVER
     self._seconds = NO_TIMEOUT
@@ -574,7 +629,7 @@ cdef object new_event(PyTypeObject *cls, PyObject *args, PyObject *kwargs):
 
 cdef inline int init_event(EventCore self, object timeout) except -1:
     cdef double seconds
-    cdef object reason
+    cdef PyObject *reason
     if timeout is None:
         if not load_uint32(&implicit_known):
             ask_for_implicit_seconds()
@@ -587,6 +642,7 @@ cdef inline int init_event(EventCore self, object timeout) except -1:
     self._seconds = seconds
     reason = begin_period(self)
     unlock_mutex(&self._mutex)
+    Py_XDECREF(reason)
     return 0
 
 
@@ -625,15 +681,20 @@ def attach(type cls not None):
     twice as much. So *cls* gets descriptors of its own. Classes derived from it inherit as usual.
     """
     global core_init
-    cdef EventCore probe = EventCore.__new__(EventCore)
     for name in ("is_set", "check_timeout", "check", "set", "clear", "wait"):
         setattr(cls, name, PyDescr_NewMethod(cls, definition_of(EventCore.__dict__[name])))
-    flag_member.offset = <char *>&probe._flag - <char *><PyObject *>probe
     cls.flag = PyDescr_NewMember(cls, &flag_member)
     core_init = (<PyTypeObject *>EventCore).tp_init
     (<PyTypeObject *>cls).tp_vectorcall = <vectorcallfunc>make_event
 
 
+cdef EventCore probe = EventCore.__new__(EventCore)
+reason_offset = <char *>&probe._reason - <char *><PyObject *>probe
+flag_member.offset = <char *>&probe._flag - <char *><PyObject *>probe
+probe = None
 (<PyTypeObject *>EventCore).tp_new = new_event
+(<PyTypeObject *>EventCore).tp_traverse = visit_reason
+(<PyTypeObject *>EventCore).tp_clear = clear_reason
+(<PyTypeObject *>EventCore).tp_dealloc = drop_event
 measure_coarse_clock()
 watch_forks()

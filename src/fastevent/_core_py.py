@@ -243,7 +243,7 @@ class EventCore:
         return state
 
     def _put_up(self, reason: object, told: list[Told], timed_out: bool = False) -> None:
-        """Do what `set()` does, but leave `tell()` to the caller, for *told*. If *timed_out*, only if the timeout has passed."""
+        """Do what `set()` does, but leave `tell()` to the caller, for *told*. If *timed_out*, only once the timeout passed."""
         while True:
             state = self._newest()
             crowd = state.crowd

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from fastevent import _timer
 from fastevent._config import check_interval
+from fastevent._coroutines import wait_async
 from fastevent._subscribers import Callback, Child, Told, Waker, tell
 from fastevent._timeouts import NEVER, deadline_after, positive_seconds, wait_seconds
 
@@ -181,8 +182,6 @@ class Event(_core.EventCore, threading.Event):
 
         Thread safety: safe on shared objects. Any number of tasks, in any number of loops and threads, may wait for an event.
         """
-        from fastevent._waiting import wait_async
-
         return await wait_async(self, timeout)
 
     def ticks(self, interval: float | None = None) -> Iterator[int]:
@@ -330,19 +329,16 @@ class Event(_core.EventCore, threading.Event):
         )
 
 
-if TYPE_CHECKING:
-    _Mixin = Event
-else:
-    _Mixin = object
-
-
-class _SetsItself(_Mixin):
-    """What `set_on_timeout` makes of an event: every look at it looks at the clock, too, so that no thread has to.
-
-    A timeout is the cause if it has passed when another comes, even if nobody has looked since.
-    """
+class _SetsItself(Event):
+    # What `set_on_timeout` makes of an event: every look at it looks at the clock, too, so that no thread has to. A timeout is
+    # the cause if it has passed when another comes, even if nobody has looked since.
 
     __slots__ = ()
+
+    __doc__ = Event.__doc__
+    __module__ = Event.__module__
+    __qualname__ = Event.__qualname__
+    _plain = Event
 
     def is_set(self) -> bool:
         self._set_if_timed_out()
@@ -404,6 +400,8 @@ def _sets_itself(cls: type[Event]) -> type[Event]:
     """Return the class of the events of class *cls* that set themselves: it has the same name."""
     if issubclass(cls, _SetsItself):
         return cls
+    if cls is Event:
+        return _SetsItself
     if "_that_sets_itself" not in vars(cls):
         names = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
         metaclass: Any = type(cls)
@@ -437,4 +435,5 @@ def _set_on_signals(event: _E, numbers: list[signal.Signals]) -> Iterator[_E]:
         yield event
 
 
+_SetsItself.__name__ = Event.__name__
 _core.attach(Event)

@@ -2,8 +2,8 @@
 
 Subscribers stand in two dicts of the event, which are used as ordered sets, since joining and leaving one are atomic. Each
 knows how often the flag had gone up when it was born, and a `set()` tells those that were born before it. So nobody who comes
-after a `clear()` is told of a `set()` before it. Whoever subscribes looks at that count before and after. If it has changed, the
-subscriber may have been overlooked, so it is told then and there.
+after a `clear()` is told of a `set()` before it. Whoever subscribes looks at that count before and after: if it has changed,
+the subscriber may have been overlooked, so it is told then and there.
 
 To be told twice does no harm: a child is set already; and of all who would call a callback, one takes it out of the dict. So a
 `set()` may help another that is still on its way, and begin anew where a signal handler interrupted it.
@@ -16,6 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_BEFORE = 1 << 31  # counts have 32 bits and run over: a difference of less lies in the past
+
+
+def was_born_before(subscriber: Child | Callback, sets: int) -> bool:
+    return 0 < (sets - subscriber.born) % (2 * _BEFORE) < _BEFORE
+
 
 #: Who is to be told of a set: the event that was set, how often it has been by then, and the reason.
 Told = tuple[Any, int, object]
@@ -71,15 +78,17 @@ def tell(told: list[Told]) -> None:
     """Set the children of the events in *told*, and theirs in turn; then call all callbacks."""
     reached = set()
     for event, sets, reason in told:  # which grows meanwhile: a tree of any depth takes no recursion
-        if event._told < sets and id(event) not in reached:
+        if event._told != sets and id(event) not in reached:
             reached.add(id(event))
             for child in list(event._children):
-                if child.born < sets and (heir := child()) is not None:
+                if was_born_before(child, sets) and (heir := child()) is not None:
                     heir._take_over(reason, told)
+                    child.born = sets - 1  # it may live longer than a count is good for
     for event, sets, _ in told:
-        if event._told < sets:
-            event._told = sets
-    due = [(event, callback) for event, sets, _ in told for callback in list(event._callbacks) if callback.born < sets]
+        event._told = sets
+    due = [
+        (event, callback) for event, sets, _ in told for callback in list(event._callbacks) if was_born_before(callback, sets)
+    ]
     due.sort(key=lambda call: not isinstance(call[1], Waker))
     error = None
     for event, callback in due:

@@ -1,15 +1,14 @@
-"""Waiting for several events at once, and in coroutines: by subscribers, as neither a lock nor a thread of its own would do."""
+"""Waiting for several events at once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from math import inf
 from time import monotonic_ns
-from typing import Any
 
-from fastevent._event import Event, _SetsItself
+from fastevent._event import Event
 from fastevent._subscribers import Waker
-from fastevent._timeouts import LONGEST_WAIT, NEVER, deadline_after, wait_seconds
+from fastevent._timeouts import NEVER, deadline_after, wait_seconds
 
 
 def wait_any(events: Iterable[Event], timeout: float | None = None) -> list[Event]:
@@ -68,7 +67,7 @@ def _collect(missing: dict[int, Event], seen: dict[int, bool], enough: int, dead
             event._subscribe(waker)
             if done.is_set():
                 return
-        set_themselves = [event for event in missing.values() if isinstance(event, _SetsItself)]
+        set_themselves = [event for event in missing.values() if event._sets_itself_at() != NEVER]
         while True:
             wake_at = min((event._sets_itself_at() for event in set_themselves if not event.is_set()), default=NEVER)
             if done.wait((min(deadline, wake_at) - monotonic_ns()) / 1e9) or monotonic_ns() >= deadline:
@@ -76,48 +75,3 @@ def _collect(missing: dict[int, Event], seen: dict[int, bool], enough: int, dead
     finally:
         for event, waker in wakers:
             event._unsubscribe(waker)
-
-
-async def wait_async(event: Event, timeout: float | None) -> bool:
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    if event.is_set():
-        return True
-    deadline = NEVER
-    if timeout is not None:
-        seconds = wait_seconds(timeout)
-        if not seconds > 0:
-            return False
-        deadline = deadline_after(monotonic_ns(), seconds)
-    future = loop.create_future()
-
-    def wake(event: Event) -> None:
-        try:
-            loop.call_soon_threadsafe(_finish, future)
-        except RuntimeError:
-            if not loop.is_closed():
-                raise
-
-    waker = Waker(wake)
-    try:
-        event._subscribe(waker)
-        while True:
-            own = event._period()[2]
-            if timeout is None:
-                deadline = own  # clear() may have put it off
-            wake_at = min(own, deadline) if isinstance(event, _SetsItself) else deadline
-            left = min(wake_at - monotonic_ns(), LONGEST_WAIT)
-            if left > 0:
-                await asyncio.wait([future], timeout=left / 1e9)
-            if future.done() or event.is_set():
-                return True
-            if monotonic_ns() >= deadline:
-                return not event._unsubscribe(waker)  # a set() may have come as time ran out
-    finally:
-        event._unsubscribe(waker)
-
-
-def _finish(future: Any) -> None:
-    if not future.done():
-        future.set_result(None)

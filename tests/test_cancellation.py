@@ -1,0 +1,942 @@
+"""Reasons, parents, callbacks, events that set themselves, and what is around them."""
+
+import gc
+import logging
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+import weakref
+from math import inf
+
+import pytest
+from helpers import PATIENCE, Threads, python
+
+from fastevent._subscribers import Callback, was_born_before
+
+
+def child_of(*parents, **named):
+    return type(parents[0])(parents=parents, **named)
+
+
+def passed(event):
+    """Wait until the timeout of *event* has passed, without looking at the event itself."""
+    deadline = event._period()[2]
+    while time.monotonic_ns() < deadline:
+        time.sleep(0.001)
+
+
+# Reasons
+
+
+def test_the_first_reason_stays_until_clear(Event):
+    event = Event()
+    assert event.reason is None
+    event.set("first")
+    event.set("second")
+    assert event.reason == "first"
+    event.clear()
+    assert event.reason is None
+    event.set(reason="third")
+    assert event.reason == "third"
+    event.clear()
+    event.set()
+    event.set("too late")
+    assert event.reason is None
+
+
+def test_the_reason_is_read_only(Event):
+    with pytest.raises(AttributeError):
+        Event().reason = "why"
+
+
+def test_a_reason_that_refers_to_the_event_is_collected(Event):
+    event = Event()
+    event.set([event])
+    there = weakref.ref(event)
+    del event
+    gc.collect()
+    gc.collect()
+    assert there() is None
+
+
+def test_a_reason_is_dropped_when_the_event_is_cleared_made_anew_or_gone(Event):
+    class Reason:
+        pass
+
+    def reason():
+        reason = Reason()
+        there.append(weakref.ref(reason))
+        return reason
+
+    there = []
+    event = Event()
+    event.set(reason())
+    event.clear()
+    event.set(reason())
+    event.__init__()
+    event.set(reason())
+    del event
+    gc.collect()
+    assert [reference() for reference in there] == [None] * 3
+
+
+def test_of_many_reasons_one_stays(Event, tiny_switch_interval):
+    for _ in range(200):
+        event, seen = Event(), []
+
+        def sets(name, event=event, seen=seen):
+            event.set(name)
+            seen.append(event.reason)
+
+        with Threads(*[lambda name=name: sets(name) for name in "abcd"]):
+            pass
+        assert len(set(seen)) == 1 and seen[0] in set("abcd")
+
+
+def test_who_sees_the_flag_sees_the_reason(Event, tiny_switch_interval):
+    event, wrong = Event(), []
+    stop = threading.Event()
+
+    def sets():
+        for number in range(20_000):
+            event.set(number)
+            event.clear()
+        stop.set()
+
+    def looks():
+        last = -1
+        while not stop.is_set():
+            reason = event.reason
+            if reason is not None:
+                if reason < last:
+                    wrong.append((reason, last))
+                last = reason
+
+    with Threads(sets, looks):
+        pass
+    assert not wrong
+
+
+# check()
+
+
+def test_check(fastevent):
+    event = fastevent.Event()
+    assert event.check() is None
+    event.set()
+    with pytest.raises(fastevent.EventCancelled, match=r"^cancelled$") as caught:
+        event.check()
+    assert caught.value.reason is None and not isinstance(caught.value, TimeoutError)
+    event.clear()
+    event.set("disk full")
+    with pytest.raises(fastevent.EventCancelled, match=r"^cancelled: disk full$"):
+        event.check()
+    event.clear()
+    error = OSError(5, "gone")
+    event.set(error)
+    with pytest.raises(fastevent.EventCancelled, match=r"^cancelled: \[Errno 5\] gone$") as caught:
+        event.check()
+    assert caught.value.reason is error and caught.value.__cause__ is error
+
+
+def test_check_of_a_timeout(fastevent):
+    event = fastevent.Event(0)
+    for _ in range(2):
+        with pytest.raises(fastevent.EventTimeout, match=r"^timed out after 0 s$") as caught:
+            event.check()
+        assert isinstance(caught.value, TimeoutError) and isinstance(caught.value, fastevent.EventCancelled)
+    assert not event.is_set()
+    event.set("by hand")
+    with pytest.raises(fastevent.EventCancelled, match="by hand") as caught:
+        event.check()
+    assert not isinstance(caught.value, fastevent.EventTimeout)
+
+
+def test_check_of_a_parent_that_timed_out(fastevent):
+    parent = fastevent.Event(0, set_on_timeout=True)
+    child = child_of(parent)
+    with pytest.raises(fastevent.EventTimeout, match=r"^timed out after 0 s$") as caught:
+        child.check()
+    assert caught.value.reason is parent.reason is child.reason
+
+
+def test_what_check_raises_can_be_pickled(fastevent):
+    event = fastevent.Event()
+    event.set(("why", 1))
+    with pytest.raises(fastevent.EventCancelled) as caught:
+        event.check()
+    again = pickle.loads(pickle.dumps(caught.value)) if fastevent is sys.modules["fastevent"] else caught.value
+    assert str(again) == "cancelled: ('why', 1)" and again.reason == ("why", 1)
+
+
+def test_a_late_timeout_is_not_why_an_event_was_set(fastevent):
+    event = fastevent.Event(0.02)
+    event.set("before")
+    passed(event)
+    assert event.check_timeout()
+    with pytest.raises(fastevent.EventCancelled, match="before") as caught:
+        event.check()
+    assert not isinstance(caught.value, TimeoutError)
+
+
+# elapsed() and remaining()
+
+
+def test_elapsed_and_remaining(Event):
+    event = Event(300)
+    before, first, after = event.elapsed(), event.remaining(), event.elapsed()
+    assert 0 <= before <= 300 - first <= after + 1e-6
+    assert event.timeout == 300.0 and first <= 300
+    event = Event(0.001)
+    passed(event)
+    assert event.remaining() == 0 and event.elapsed() >= 0.001
+    assert Event(0).remaining() == 0
+
+
+def test_elapsed_and_remaining_without_an_end(Event):
+    event = Event()
+    assert event.timeout is event.elapsed() is event.remaining() is None
+    for never in (inf, 1e300):
+        assert Event(never).remaining() == inf and Event(never).elapsed() >= 0
+
+
+def test_remaining_is_never_above_the_timeout(Event):
+    for timeout in (1e-9, 1 / 3, 0.1, 1e-7, 12345.678, 9e9):
+        for _ in range(200):
+            assert 0 <= Event(timeout).remaining() <= timeout
+
+
+# Parents
+
+
+def test_a_child_is_set_with_its_parent_and_not_the_other_way(Event):
+    parent = Event()
+    child, other = child_of(parent), child_of(parent)
+    grandchild = child_of(child)
+    child.set("own")
+    assert grandchild.reason == "own" and not parent.is_set() and not other.is_set()
+    parent.set("all")
+    assert (child.reason, grandchild.reason, other.reason) == ("own", "own", "all")
+
+
+def test_a_child_is_born_set(Event):
+    parent = Event()
+    parent.set("done")
+    assert child_of(Event(), parent).reason == "done"
+
+
+def test_any_parent_will_do(Event):
+    parents = [Event() for _ in range(5)]
+    child = child_of(*parents)
+    parents[3].set(3)
+    assert child.reason == 3
+
+
+def test_a_child_is_set_each_time(Event):
+    parent = Event()
+    child = child_of(parent)
+    for number in range(5):
+        parent.set(number)
+        assert child.reason == number
+        parent.clear()
+        assert child.is_set()  # clear() is for one event
+        child.clear()
+    child = child_of(parent)
+    assert not child.is_set()
+    parent.set("again")
+    assert child.reason == "again"
+
+
+def test_counts_may_run_over():
+    subscriber = Callback(print)
+    for born, sets, before in [
+        (0, 0, 0),
+        (0, 1, 1),
+        (1, 0, 0),
+        (2**32 - 1, 0, 1),
+        (0, 2**32 - 1, 0),
+        (-1, 0, 1),
+        (7, 2**31, 1),
+    ]:
+        subscriber.born = born
+        assert was_born_before(subscriber, sets) is bool(before)
+
+
+def test_waiters_of_a_child_are_woken(Event):
+    parent = Event()
+    child, answers = child_of(parent), []
+    with Threads(*[lambda: answers.append(child.wait())] * 5):
+        time.sleep(0.05)
+        parent.set()
+    assert answers == [True] * 5
+
+
+def test_parents_that_are_none(fastevent):
+    for wrong in (5, fastevent.Event()):
+        with pytest.raises(TypeError, match=r"parents must be an iterable of fastevent\.Event objects, not"):
+            fastevent.Event(parents=wrong)
+    for wrong in (threading.Event(), "x", 1, None):
+        with pytest.raises(TypeError, match=r"a parent must be a fastevent\.Event, not"):
+            fastevent.Event(parents=[wrong])
+
+
+def test_parents_may_come_from_an_iterator(Event):
+    parent = Event()
+    child = Event(parents=(event for event in [parent]))
+    parent.set()
+    assert child.is_set()
+
+
+def test_a_parent_does_not_keep_a_child_and_a_child_keeps_its_parents(Event):
+    root = Event()
+    child = child_of(child_of(root))
+    gc.collect()
+    root.set("from above")
+    assert child.reason == "from above"
+    there = weakref.ref(child)
+    del child
+    gc.collect()
+    assert there() is None
+
+
+def test_dropped_children_leave_no_trace(Event):
+    parent = Event()
+    kept = [child_of(parent) for _ in range(10)]
+    for _ in range(1000):
+        child_of(parent)
+    gc.collect()
+    assert parent.status().children == 10
+    del kept
+    gc.collect()
+    assert parent.status().children == 0
+
+
+def test_a_dropped_parent_leaves_its_children_as_they_are(Event):
+    parent = Event()
+    child = child_of(parent)
+    there = weakref.ref(parent)
+    child.__init__()
+    del parent
+    gc.collect()
+    assert there() is None and not child.is_set()
+
+
+def test_an_event_that_is_made_anew_has_its_new_parents_only(Event):
+    old, new = Event(), Event()
+    child = child_of(old)
+    child.__init__(parents=[new])
+    old.set()
+    assert not child.is_set() and old.status().children == 0
+    new.set("new")
+    assert child.reason == "new"
+
+
+def test_a_deep_tree_is_set_and_dropped(Event):
+    root = event = Event()
+    for _ in range(10_000):
+        event = child_of(event)
+    root.set("deep")
+    assert event.reason == "deep"
+    del event
+    gc.collect()
+
+
+def test_a_broad_tree_is_set(Event):
+    root = Event()
+    children = [child_of(root) for _ in range(300)]
+    leaves = [child_of(child, children[0]) for child in children for _ in range(10)]
+    root.set("broad")
+    assert {leaf.reason for leaf in leaves} == {"broad"}
+
+
+def test_events_that_are_equal_are_two_children(Event):
+    class Equal(Event):
+        def __eq__(self, other):
+            return True
+
+        def __hash__(self):
+            return 1
+
+    parent = Equal()
+    children = [Equal(parents=[parent]) for _ in range(3)]
+    assert parent.status().children == 3
+    del children[0]
+    gc.collect()
+    parent.set()
+    assert [child.is_set() for child in children] == [True] * 2
+
+
+def test_a_child_sees_a_set_that_comes_while_it_is_born(Event, tiny_switch_interval):
+    for _ in range(300):
+        parent, children = Event(), []
+
+        def bears(parent=parent, children=children):
+            children.extend(child_of(parent) for _ in range(20))
+
+        with Threads(bears, lambda parent=parent: parent.set("now")):
+            pass
+        assert [child.reason for child in children] == ["now"] * 20
+
+
+def test_when_any_set_returns_the_children_are_set(Event, tiny_switch_interval):
+    """Also when another thread's set() came first and is still on its way to them."""
+    for _ in range(100):
+        parent = Event()
+        middle = [child_of(parent) for _ in range(10)]
+        leaves = [child_of(event) for event in middle for _ in range(3)]
+        wrong = []
+
+        def sets(parent=parent, leaves=leaves, wrong=wrong):
+            parent.set()
+            wrong.extend(leaf for leaf in leaves if not leaf.is_set())
+
+        with Threads(sets, sets, sets):
+            pass
+        assert not wrong
+
+
+# Callbacks
+
+
+def test_callbacks_are_called_once_in_their_order(Event):
+    event, calls = Event(), []
+    for number in range(5):
+        event.add_callback(lambda event, number=number: calls.append((number, event.reason)))
+    assert event.status().callbacks == 5
+    event.set("now")
+    event.set("again")
+    event.clear()
+    event.set("later")
+    assert calls == [(number, "now") for number in range(5)]
+    assert event.status().callbacks == 0
+
+
+def test_a_callback_of_a_set_event_is_called_at_once(Event):
+    event, calls = Event(), []
+    event.set()
+    event.add_callback(calls.append)
+    assert calls == [event]
+
+
+def test_a_callback_comes_after_the_waiters_and_the_children(Event):
+    event, seen = Event(), []
+    child = child_of(event)
+    event.add_callback(lambda event: seen.append((child.is_set(), event.is_set())))
+    event.set()
+    assert seen == [(True, True)]
+
+
+def test_a_callback_runs_in_the_thread_that_sets(Event):
+    event, threads = Event(), []
+    event.add_callback(lambda event: threads.append(threading.get_ident()))
+    with Threads(event.set) as running:
+        pass
+    assert threads == [running.threads[0].ident]
+
+
+def test_a_callback_may_do_anything(Event):
+    event, other, calls = Event(), Event(), []
+
+    def callback(event):
+        calls.append(event.wait(0))
+        event.clear()
+        event.add_callback(calls.append)
+        event.remove_callback(calls.append)
+        event.set("again")
+        other.set()
+
+    event.add_callback(callback)
+    other.add_callback(lambda event: calls.append("other"))
+    event.set()
+    assert calls == [True, "other"] and event.reason == "again"
+
+
+def test_an_error_in_a_callback_is_logged_and_stops_nothing(Event, caplog):
+    event, child, calls = Event(), None, []
+
+    def fails(event):
+        raise ValueError("a bad callback")
+
+    event.add_callback(fails)
+    event.add_callback(calls.append)
+    child = child_of(event)
+    child.add_callback(fails)
+    child.add_callback(calls.append)
+    event.set()
+    assert calls == [event, child]
+    assert [(record.name, record.levelno) for record in caplog.records] == [("fastevent", logging.ERROR)] * 2
+    assert "a bad callback" in caplog.text and "fails" in caplog.text
+
+
+def test_sys_exit_in_a_callback_comes_after_the_others(Event):
+    event, calls = Event(), []
+    event.add_callback(lambda event: sys.exit("enough"))
+    event.add_callback(calls.append)
+    with pytest.raises(SystemExit, match="enough"):
+        event.set()
+    assert calls == [event] and event.is_set()
+
+
+def test_a_callback_that_is_removed_is_not_called(Event):
+    event, calls = Event(), []
+    event.add_callback(calls.append)
+    event.add_callback(print)
+    event.add_callback(calls.append)
+    assert event.remove_callback(calls.append) == 2
+    assert event.remove_callback(calls.append) == 0
+    event.remove_callback(print)
+    event.set()
+    assert calls == [] and event.remove_callback(print) == 0 and Event().remove_callback(print) == 0
+
+
+def test_to_remove_a_callback_never_waits_for_it(Event):
+    event, begun, go_on = Event(), threading.Event(), threading.Event()
+
+    def callback(event):
+        begun.set()
+        assert go_on.wait(PATIENCE)
+
+    event.add_callback(callback)
+    with Threads(event.set):
+        assert begun.wait(PATIENCE)
+        assert event.remove_callback(callback) == 0
+        go_on.set()
+
+
+@pytest.mark.parametrize("wrong", [None, 5, "print", object()])
+def test_what_is_not_callable_is_no_callback(Event, wrong):
+    with pytest.raises(TypeError, match="a callback must be callable, not"):
+        Event().add_callback(wrong)
+
+
+def test_each_callback_is_called_once_whoever_sets(Event, tiny_switch_interval):
+    for _ in range(100):
+        event, calls = Event(), []
+
+        def adds(event=event, calls=calls):
+            for number in range(30):
+                event.add_callback(lambda event, number=number: calls.append(number))
+
+        with Threads(adds, event.set, event.set, adds):
+            pass
+        assert sorted(calls) == sorted(2 * list(range(30)))
+
+
+def test_no_callback_hears_of_a_set_before_it(Event, tiny_switch_interval):
+    """Added after a clear(), it must not be called by a set() before it that is still on its way."""
+    for _ in range(300):
+        event, wrong = Event(), []
+        event.add_callback(lambda event: None)
+
+        def adds(event=event, wrong=wrong):
+            event.wait()
+            event.clear()
+            event.add_callback(wrong.append)
+
+        with Threads(adds, event.set):
+            pass
+        assert not wrong
+
+
+def test_a_dropped_event_drops_its_callbacks(Event):
+    event = Event()
+    event.add_callback(lambda _, event=event: None)
+    there = weakref.ref(event)
+    del event
+    gc.collect()
+    assert there() is None
+
+
+# Events that set themselves
+
+
+def test_an_event_sets_itself(fastevent):
+    event = fastevent.Event(0.05, set_on_timeout=True)
+    assert isinstance(event, fastevent.Event) and isinstance(event, threading.Event)
+    while not event.check_timeout():
+        if event.is_set() or event.flag:
+            assert event.check_timeout()
+            break
+        time.sleep(0.001)
+    assert event.is_set() and event.flag is True
+    assert isinstance(event.reason, fastevent.EventTimeout) and str(event.reason) == "timed out after 0.05 s"
+    assert event.wait() is True and event.check_timeout()
+    with pytest.raises(fastevent.EventTimeout, match=r"^timed out after 0\.05 s$"):
+        event.check()
+
+
+def test_it_looks_like_any_other(Event):
+    event, plain = Event(5, set_on_timeout=True), Event(5)
+    assert (type(event).__name__, type(event).__qualname__, type(event).__module__) == ("Event", "Event", "fastevent")
+    assert repr(event).replace(f"{id(event):#x}", "") == repr(plain).replace(f"{id(plain):#x}", "")
+    assert type(Event(5, set_on_timeout=True)) is type(event)
+
+
+def test_a_subclass_may_set_itself(Event):
+    class Named(Event):
+        def __init__(self, name, **named):
+            self.name = name
+            super().__init__(**named)
+
+    event = Named("n", timeout=0, set_on_timeout=True)
+    assert event.is_set() and event.name == "n" and isinstance(event, Named)
+    event.__init__("m", timeout=0)
+    assert type(event) is Named and not event.is_set() and event.name == "m"
+
+
+def test_waiters_see_it_and_never_early(Event):
+    for timeout in (0.001, 0.01, 0.03):
+        event = Event(timeout, set_on_timeout=True)
+        deadline, answers = event._period()[2], []
+
+        def waits(*arguments, event=event, answers=answers):
+            answers.append((event.wait(*arguments), time.monotonic_ns()))
+
+        with Threads(waits, lambda waits=waits: waits(PATIENCE), lambda waits=waits: waits(inf)):
+            pass
+        assert [answer for answer, _ in answers] == [True] * 3
+        assert all(woken >= deadline for _, woken in answers)
+
+
+def test_a_wait_that_ends_before_is_false(Event):
+    event = Event(300, set_on_timeout=True)
+    assert event.wait(0.01) is False and event.wait(0) is False and event.wait(-1) is False
+    with pytest.raises(TypeError):
+        event.wait("1")
+
+
+def test_it_is_set_by_hand_before(Event):
+    event = Event(300, set_on_timeout=True)
+    answers = []
+    with Threads(lambda: answers.append(event.wait())):
+        time.sleep(0.02)
+        event.set("by hand")
+    assert answers == [True] and event.reason == "by hand"
+
+
+def test_a_timeout_that_passed_is_the_first_cause(fastevent):
+    event = fastevent.Event(0.01, set_on_timeout=True)
+    passed(event)
+    event.set("too late")
+    assert isinstance(event.reason, fastevent.EventTimeout)
+    parent = fastevent.Event()
+    child = child_of(parent, timeout=0.01, set_on_timeout=True)
+    passed(child)
+    parent.set("too late")
+    assert isinstance(child.reason, fastevent.EventTimeout)
+
+
+def test_clear_arms_it_anew(fastevent):
+    event = fastevent.Event(0.03, set_on_timeout=True)
+    for _ in range(3):
+        assert event.wait() and isinstance(event.reason, fastevent.EventTimeout)
+        event.clear()
+        assert event.reason is None
+    event = fastevent.Event(0.02, set_on_timeout=True)
+    passed(event)
+    calls = []
+    event.add_callback(calls.append)
+    assert calls == [event]  # it had timed out
+    event.clear()
+    event.add_callback(calls.append)
+    event.clear()
+    deadline = event._period()[2]
+    while len(calls) < 2:
+        time.sleep(0.001)
+    assert time.monotonic_ns() >= deadline
+
+
+def test_a_wait_is_ended_by_a_timeout_that_clear_follows(Event):
+    """clear() looks first whether the timeout has passed: who waited for that is woken."""
+    for _ in range(20):
+        event, answers = Event(0.005, set_on_timeout=True), []
+        with Threads(lambda event=event, answers=answers: answers.append(event.wait(PATIENCE))):
+            passed(event)
+            event.clear()
+        assert answers == [True]
+
+
+def test_callbacks_children_and_grandchildren_are_told(fastevent):
+    event = fastevent.Event(0.05, set_on_timeout=True)
+    child = child_of(event)
+    grandchild, told = child_of(child), threading.Event()
+    grandchild.add_callback(lambda event: told.set())
+    seen = []
+    event.add_callback(lambda event: seen.append(time.monotonic_ns()))
+    assert told.wait(PATIENCE) and child.is_set() and isinstance(grandchild.reason, fastevent.EventTimeout)
+    while not seen:
+        time.sleep(0.001)
+    assert seen[0] >= event._period()[2]
+
+
+def test_a_late_timer_does_not_reach_the_next_period(Event):
+    for _ in range(30):
+        event, calls = Event(0.004, set_on_timeout=True), []
+        event.add_callback(lambda event: None)
+        passed(event)
+        event.clear()
+        started = event._period()[1]
+        event.add_callback(lambda event, calls=calls: calls.append(time.monotonic_ns()))
+        while not calls:
+            time.sleep(0.0005)
+        assert calls[0] >= started + 4_000_000
+
+
+def test_set_on_timeout_needs_one(Event):
+    with pytest.raises(ValueError, match="set_on_timeout=True needs a timeout"):
+        Event(set_on_timeout=True)
+
+
+def test_the_default_timeout_will_do(core):
+    code = "import fastevent; event = fastevent.Event(set_on_timeout=True); event.wait(); print(event.reason)"
+    assert python(code, core, WORKFLOW_CORE_EVENT_DEFAULT_TIMEOUT="0.01") == "timed out after 0.01 s\n"
+
+
+def test_one_that_never_times_out(Event):
+    event = Event(inf, set_on_timeout=True)
+    event.add_callback(print)
+    assert event.wait(0.01) is False
+
+
+def test_one_thread_for_all_and_none_without_need(core):
+    code = """
+    import threading, time, _thread
+    from fastevent import Event, wait_any
+    threads = _thread._count
+    for _ in range(1000):
+        event = Event(0.001, set_on_timeout=True)
+    event.wait(); event.is_set(); event.clear(); wait_any([event]); Event().add_callback(print)
+    assert threads() == 0, threads()
+    events = [Event(3600 + i, set_on_timeout=True) for i in range(20_000)]
+    soon, calls = [Event(0.5 + i / 1e6, set_on_timeout=True) for i in range(2_000)], []
+    for event in events + soon:
+        event.add_callback(calls.append)
+    deadline = time.monotonic() + 60
+    while (len(calls) < len(soon) or not threads()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert sorted(map(id, calls)) == sorted(map(id, soon)), len(calls)
+    assert threads() == 1, threads()
+    """
+    python("\n".join(line[4:] for line in code.splitlines()), core)
+
+
+def test_timers_of_dropped_events_are_forgotten(core):
+    code = """
+    import gc, sys
+    from fastevent import Event, _timer
+    for _ in range(5000):
+        Event(3600, set_on_timeout=True).add_callback(print)
+    gc.collect()
+    assert len(_timer._armed) == 0, len(_timer._armed)
+    """
+    python("\n".join(line[4:] for line in code.splitlines()), core)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_timers_go_on_after_a_fork(core):
+    code = """
+    import os, time, warnings
+    warnings.simplefilter("ignore")
+    from fastevent import Event
+    calls = []
+    event = Event(0.3, set_on_timeout=True)
+    event.add_callback(calls.append)
+    pid = os.fork()
+    deadline = time.monotonic() + 60
+    while not calls and time.monotonic() < deadline:
+        time.sleep(0.005)
+    again = Event(0.01, set_on_timeout=True)
+    again.add_callback(calls.append)
+    while len(calls) < 2 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    good = calls == [event, again]
+    if pid == 0:
+        os._exit(0 if good else 1)
+    assert good and os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    """
+    python("\n".join(line[4:] for line in code.splitlines()), core)
+
+
+def test_a_callback_that_exits_does_not_end_the_thread_of_the_timers(Event, caplog):
+    event, told = Event(0.01, set_on_timeout=True), threading.Event()
+    event.add_callback(lambda event: sys.exit("no"))
+    again = Event(0.05, set_on_timeout=True)
+    again.add_callback(lambda event: told.set())
+    assert told.wait(PATIENCE)
+
+
+# with
+
+
+def test_the_block_ends_what_was_started_inside(Event):
+    answers = []
+    with Event() as event, Threads(lambda: answers.append(event.wait())):
+        event.set("early")
+    assert answers == [True]
+    with Event() as event:
+        assert not event.is_set()
+    assert event.is_set() and event.reason is None
+
+
+def test_the_block_says_what_ended_it(Event):
+    event = Event()
+    with pytest.raises(ValueError, match="oops"), event:
+        raise ValueError("oops")
+    assert event.reason == "ValueError: oops"
+
+
+def test_a_signal_sets_the_event(Event):
+    event = Event()
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with event.set_on_signals() as same:
+        assert same is event
+        signal.raise_signal(signal.SIGTERM)
+        assert event.is_set() and event.reason is signal.SIGTERM
+        event.clear()
+        signal.raise_signal(signal.SIGINT)
+        assert event.reason is signal.SIGINT
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_signals_may_be_nested(Event):
+    outer, inner = Event(), Event()
+    with outer.set_on_signals(signal.SIGTERM):
+        with inner.set_on_signals(signal.SIGTERM):
+            signal.raise_signal(signal.SIGTERM)
+            assert inner.is_set() and not outer.is_set()
+        signal.raise_signal(signal.SIGTERM)
+        assert outer.is_set()
+
+
+def test_signals_are_for_the_main_thread(Event):
+    errors = []
+
+    def tries():
+        with pytest.raises(ValueError, match="works in the main thread only, not in") as caught:
+            Event().set_on_signals()
+        errors.append(caught.value)
+
+    with Threads(tries):
+        pass
+    assert len(errors) == 1
+
+
+@pytest.mark.parametrize("wrong", [0, 12345, "SIGTERM"])
+def test_what_is_not_a_signal_is_refused(Event, wrong):
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(ValueError, match=str(wrong)):
+        Event().set_on_signals(signal.SIGTERM, wrong)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+# ticks()
+
+
+def test_ticks_until_set(Event):
+    event, ticks = Event(), []
+    for tick in event.ticks(0.001):
+        ticks.append(tick)
+        if tick == 4:
+            event.set()
+    assert ticks == [0, 1, 2, 3, 4]
+    assert list(event.ticks()) == []
+
+
+def test_ticks_until_the_timeout(Event):
+    for kind in ({}, {"set_on_timeout": True}):
+        event = Event(0.03, **kind)
+        assert list(event.ticks(PATIENCE)) == [0]
+        assert event.check_timeout()
+
+
+def test_a_set_ends_the_pause(Event):
+    event, ticks = Event(), []
+    with Threads(lambda: ticks.extend(event.ticks(PATIENCE * 10))):
+        while not ticks and not event._waiting():
+            time.sleep(0.001)
+        event.set()
+    assert ticks == [0]
+
+
+@pytest.mark.parametrize(
+    "wrong, error", [(0, ValueError), (-1, ValueError), (float("nan"), ValueError), ("1", TypeError), (True, TypeError)]
+)
+def test_a_bad_interval(Event, wrong, error):
+    with pytest.raises(error, match=r"interval must be .* not"):
+        Event().ticks(wrong)
+
+
+# status(), repr(), logging
+
+
+def test_status(fastevent):
+    event = fastevent.Event()
+    assert event.status() == (False, None, False, None, None, None, 0, 0, 0)
+    event = fastevent.Event(300)
+    child = child_of(event)
+    assert child.status().children == 0
+    event.add_callback(print)
+    event.remove_callback(print)
+    event.add_callback(child_of)
+    with Threads(event.wait, event.wait):
+        while event.status().waiters < 2:
+            time.sleep(0.001)
+        status = event.status()
+        assert isinstance(status, fastevent.EventStatus)
+        assert (status.is_set, status.reason, status.timed_out, status.timeout) == (False, None, False, 300.0)
+        assert (status.waiters, status.callbacks, status.children) == (2, 1, 1)
+        assert 0 <= status.elapsed <= 300 - status.remaining + 1 and status.remaining <= 300
+        event.remove_callback(child_of)
+        event.set("enough")
+    assert event.status()[:3] == (True, "enough", False)
+    assert "reason='enough'" in repr(event.status())
+
+
+def test_repr_tells_the_reason(Event):
+    event = Event()
+    event.set("shutdown")
+    assert repr(event) == f"<fastevent.Event at {id(event):#x}: set: shutdown>"
+    event.clear()
+    event.set(5)
+    assert repr(event).endswith("set: 5>")
+    event.clear()
+    event.set([event])
+    assert repr(event).endswith("set: [...]>")
+
+
+def test_a_repr_changes_nothing(Event):
+    event = Event(0, set_on_timeout=True)
+    assert repr(event).endswith(": unset, timed out after 0 s>")
+    assert event._watch()[0] == 0
+
+
+def test_a_logged_event(core, tmp_path):
+    code = """
+    import logging, sys, time
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(name)s %(levelname)s %(message)s")
+    from fastevent import Event
+    from fastevent.debug import LoggedEvent
+    parent = Event()
+    event = LoggedEvent(parents=[parent])
+    event.set("by hand"); event.set(); event.clear(); event.clear()
+    parent.set("by its parent")
+    timed = LoggedEvent(0.01, set_on_timeout=True)
+    time.sleep(0.3)
+    """
+    lines = python("\n".join(line[4:] for line in code.splitlines()), core).splitlines()
+    for line, text in zip(
+        lines, ["set: by hand>", "unset>", "set: by its parent>", "set: timed out after 0.01 s, timed out"], strict=True
+    ):
+        assert line.startswith("fastevent INFO <fastevent.debug.LoggedEvent at ") and text in line and " s" in line
+
+
+def test_a_line_logs_a_change_without_a_subclass(Event, caplog):
+    caplog.set_level(logging.INFO)
+    event = Event()
+    event.add_callback(lambda event: logging.info("%r", event))
+    event.set("why")
+    assert "set: why" in caplog.text

@@ -1,0 +1,312 @@
+"""wait_any(), wait_all() and wait_async()."""
+
+import asyncio
+import gc
+import signal
+import threading
+import time
+import weakref
+from math import inf
+
+import pytest
+from helpers import PATIENCE, Threads, python
+
+
+def later(function, seconds=0.02):
+    timer = threading.Timer(seconds, function)
+    timer.daemon = True
+    timer.start()
+
+
+def nothing_is_left(*events):
+    return all(event.status().callbacks == event.status().waiters == 0 for event in events)
+
+
+# wait_any
+
+
+def test_any_that_is_set_already(fastevent):
+    a, b, c = (fastevent.Event() for _ in range(3))
+    b.set()
+    assert fastevent.wait_any([a, b, c]) == [b]
+    c.set()
+    assert fastevent.wait_any((c, a, b, c), 0) == [c, b, c]
+    assert fastevent.wait_any(iter([a, b])) == [b]
+    assert nothing_is_left(a, b, c)
+
+
+def test_any_that_is_set_later(fastevent):
+    events = [fastevent.Event() for _ in range(10)]
+    later(events[7].set)
+    assert fastevent.wait_any([*events, events[7]]) == [events[7]] * 2
+    assert nothing_is_left(*events)
+
+
+def test_any_of_none(fastevent):
+    assert fastevent.wait_any([]) == [] == fastevent.wait_any([], 5)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, 0.02, float("nan")])
+def test_any_in_vain(fastevent, timeout):
+    event, start = fastevent.Event(), time.monotonic()
+    assert fastevent.wait_any([event], timeout) == []
+    assert time.monotonic() - start >= timeout or not timeout > 0
+    assert nothing_is_left(event)
+
+
+def test_any_that_is_cleared_at_once(fastevent):
+    for _ in range(50):
+        event, other = fastevent.Event(), fastevent.Event()
+        answers = []
+        with Threads(
+            lambda event=event, other=other, answers=answers: answers.append(fastevent.wait_any([other, event], PATIENCE))
+        ):
+            while not event.status().waiters:
+                time.sleep(0.0005)
+            event.set()
+            event.clear()
+        assert answers == [[event]]
+
+
+def test_any_of_thousands(fastevent):
+    events = [fastevent.Event() for _ in range(5000)]
+    later(events[4321].set)
+    assert fastevent.wait_any(events) == [events[4321]]
+    assert nothing_is_left(*events)
+
+
+def test_any_of_those_that_set_themselves(fastevent):
+    slow, quick = fastevent.Event(300, set_on_timeout=True), fastevent.Event(0.03, set_on_timeout=True)
+    assert fastevent.wait_any([slow, quick]) == [quick]
+    assert time.monotonic_ns() >= quick._period()[2]
+    quick.clear()
+    assert fastevent.wait_any([slow, quick], 0.001) == []
+
+
+def test_a_plain_timeout_sets_nothing(fastevent):
+    assert fastevent.wait_any([fastevent.Event(0.01)], 0.05) == []
+
+
+def test_a_default_timeout_does_not_end_it(core):
+    code = """
+from fastevent import Event, wait_any
+import threading
+event = Event(300)
+threading.Timer(0.3, event.set).start()
+print(wait_any([event]) == [event])
+"""
+    assert python(code, core, WORKFLOW_CORE_EVENT_DEFAULT_TIMEOUT="0.01") == "True\n"
+
+
+def test_any_wakes_each_of_many_threads(fastevent, tiny_switch_interval):
+    for _ in range(30):
+        events, answers = [fastevent.Event() for _ in range(4)], []
+        with Threads(
+            *[lambda events=events, answers=answers: answers.append(fastevent.wait_any(events, PATIENCE))] * 4, events[2].set
+        ):
+            pass
+        assert answers == [[events[2]]] * 4
+        assert nothing_is_left(*events)
+
+
+# wait_all
+
+
+def test_all(fastevent):
+    events = [fastevent.Event() for _ in range(5)]
+    assert fastevent.wait_all(events, 0.01) is False
+    for event in events[:4]:
+        event.set()
+    assert fastevent.wait_all(events, 0) is False
+    assert fastevent.wait_all(events[:4]) is True
+    later(events[4].set)
+    assert fastevent.wait_all([*events, *events]) is True
+    assert fastevent.wait_all([]) is True
+    assert nothing_is_left(*events)
+
+
+def test_all_are_set_at_different_times(fastevent):
+    """One that is cleared before the last is set has been set."""
+    events, answers = [fastevent.Event() for _ in range(3)], []
+    with Threads(lambda: answers.append(fastevent.wait_all(events, PATIENCE))):
+        for event in reversed(events):
+            while not event.status().waiters:
+                time.sleep(0.001)
+            event.set()
+            event.clear()
+    assert answers == [True] and nothing_is_left(*events)
+
+
+def test_all_of_those_that_set_themselves(fastevent):
+    events = [fastevent.Event(0.01 * n, set_on_timeout=True) for n in range(4)]
+    assert fastevent.wait_all(events) is True
+    assert time.monotonic_ns() >= max(event._period()[2] for event in events)
+
+
+@pytest.mark.parametrize("wait", ["wait_any", "wait_all"])
+def test_what_is_foreign_is_refused(fastevent, wait):
+    for wrong in (threading.Event(), None, 5):
+        with pytest.raises(TypeError, match=r"only a fastevent\.Event can be waited for together with others, not"):
+            getattr(fastevent, wait)([fastevent.Event(), wrong], 0)
+    with pytest.raises(TypeError):
+        getattr(fastevent, wait)(fastevent.Event())
+    with pytest.raises(TypeError):
+        getattr(fastevent, wait)([fastevent.Event()], "1")
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer that signals here")
+def test_what_a_handler_raises_ends_it_and_leaves_nothing(fastevent):
+    class Stop(Exception):
+        pass
+
+    def handler(*_):
+        raise Stop
+
+    events = [fastevent.Event() for _ in range(3)]
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        for wait in (fastevent.wait_any, fastevent.wait_all):
+            signal.setitimer(signal.ITIMER_REAL, 0.02)
+            with pytest.raises(Stop):
+                wait(events)
+            assert nothing_is_left(*events)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+# wait_async
+
+
+def test_a_coroutine_is_woken_by_a_thread(fastevent):
+    async def main():
+        event = fastevent.Event()
+        later(event.set)
+        assert await event.wait_async() is True
+        assert await event.wait_async(0) is True
+        return event
+
+    assert nothing_is_left(asyncio.run(main()))
+
+
+def test_many_tasks_in_many_loops(fastevent):
+    event, answers = fastevent.Event(), []
+
+    async def main():
+        answers.extend(await asyncio.gather(*[event.wait_async(PATIENCE) for _ in range(20)]))
+
+    with Threads(*[lambda: asyncio.run(main())] * 4):
+        while event.status().waiters < 80:
+            time.sleep(0.002)
+        event.set()
+        event.clear()
+    assert answers == [True] * 80 and nothing_is_left(event)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, 0.02, 1e-9])
+def test_a_coroutine_times_out(fastevent, timeout):
+    async def main():
+        event, start = fastevent.Event(), time.monotonic()
+        assert await event.wait_async(timeout) is False
+        assert time.monotonic() - start >= timeout
+        return event
+
+    assert nothing_is_left(asyncio.run(main()))
+
+
+def test_the_timeout_of_the_event_ends_it(fastevent):
+    async def main():
+        event = fastevent.Event(0.02)
+        assert await event.wait_async() is False and event.check_timeout()
+        assert await event.wait_async(0.01) is False
+        event = fastevent.Event(0.02, set_on_timeout=True)
+        assert await event.wait_async() is True and event.check_timeout()
+        event = fastevent.Event(0.02, set_on_timeout=True)
+        assert await event.wait_async(inf) is True and event.check_timeout()
+
+    asyncio.run(main())
+
+
+def test_clear_puts_the_timeout_off(fastevent):
+    async def main():
+        event = fastevent.Event(0.1)
+        waiting = asyncio.ensure_future(event.wait_async())
+        await asyncio.sleep(0.05)
+        event.clear()
+        deadline = event._period()[2]
+        assert await waiting is False
+        assert time.monotonic_ns() >= deadline
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_task_leaves_nothing(fastevent):
+    async def main():
+        event = fastevent.Event()
+        task = asyncio.ensure_future(event.wait_async())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert event.status().waiters == 1
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert nothing_is_left(event)
+        event.set()
+
+    asyncio.run(main())
+
+
+def test_a_closed_loop_is_left_alone(fastevent):
+    event, other = fastevent.Event(), fastevent.Event()
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(event.wait_async())
+    loop.run_until_complete(asyncio.sleep(0.01))
+    loop.close()
+    calls = []
+    event.add_callback(calls.append)
+    event.set()
+    assert calls == [event]
+    other.set()
+    there = weakref.ref(event)
+    task._log_destroy_pending = False
+    task.get_coro().close()
+    del task, event, calls
+    gc.collect()
+    assert there() is None
+
+
+def test_without_a_loop_it_is_refused(fastevent):
+    waiting = fastevent.Event().wait_async()
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        waiting.send(None)
+
+
+def test_a_bad_timeout_is_refused(fastevent):
+    async def main():
+        with pytest.raises(TypeError):
+            await fastevent.Event().wait_async("1")
+
+    asyncio.run(main())
+
+
+def test_a_race_of_set_and_timeout_loses_nothing(fastevent):
+    async def main():
+        for number in range(200):
+            event = fastevent.Event()
+            threading.Timer(0.002, event.set).start()
+            seen = await event.wait_async(0.0005 + number * 0.00001)
+            if not seen:
+                assert await event.wait_async(PATIENCE)
+            assert nothing_is_left(event)
+
+    asyncio.run(main())
+
+
+def test_a_signal_handler_wakes_a_coroutine(fastevent):
+    async def main():
+        event = fastevent.Event()
+        with event.set_on_signals(signal.SIGTERM):
+            asyncio.get_running_loop().call_later(0.02, signal.raise_signal, signal.SIGTERM)
+            assert await event.wait_async(PATIENCE)
+        assert event.reason is signal.SIGTERM
+
+    asyncio.run(main())
