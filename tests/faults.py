@@ -290,6 +290,74 @@ def fork_in_the_midst(Event, scale):
     as_good_as_new(event)
 
 
+@fault
+def fork_in_a_nested_wait(Event, scale):
+    """A handler's wait() in the midst of a wait() is interrupted by a fork; one set() in the child ends both"""
+    event, parent, pids = Event(), os.getpid(), []
+
+    def waits(*_):
+        assert event.wait() in (True, None)
+
+    def sets():
+        time.sleep(0.2)
+        event.set()
+
+    def forks(*_):
+        pids.append(os.fork())
+        if pids[-1] == 0:
+            signal.alarm(20)
+            started(sets)
+
+    def interrupts():
+        for number in (signal.SIGUSR1, signal.SIGUSR2):
+            time.sleep(0.2)
+            os.kill(parent, number)
+        sets()  # on PyPy, the second handler runs only when the first is through
+
+    signal.signal(signal.SIGUSR1, waits)
+    signal.signal(signal.SIGUSR2, forks)
+    others = waiting(event, 3)
+    started(interrupts)
+    waits()
+    if os.getpid() != parent:
+        os._exit(42)
+    assert os.waitstatus_to_exitcode(os.waitpid(pids[0], 0)[1]) == 42
+    joined(others)
+    as_good_as_new(event)
+
+
+@fault
+def fork_while_a_herd_is_woken(Event, scale):
+    """A fork by a handler in wait(), while another thread's set() is on its way to it: the child's wait() ends"""
+    sys.setswitchinterval(0.5)  # who sets keeps the GIL from the signal to the set(), if its set() keeps it at all
+    for _ in range(int(10 * scale) or 1):
+        event, parent, pids = Event(), os.getpid(), []
+
+        def forks(*_, event=event, pids=pids):
+            pids.append(os.fork())
+            if pids[-1] == 0:
+                signal.alarm(20)
+                threading.Timer(0.2, event.set).start()  # the other one may have come too late for this process
+
+        def interrupts_and_sets(event=event):
+            time.sleep(0.1)
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+            event.set()
+
+        signal.signal(signal.SIGUSR1, forks)
+        others = waiting(event, 100)
+        started(interrupts_and_sets)
+        event.wait()
+        if os.getpid() != parent:
+            os._exit(42)
+        while not pids:
+            time.sleep(0.001)
+        assert os.waitstatus_to_exitcode(os.waitpid(pids[0], 0)[1]) == 42
+        joined(others)
+    sys.setswitchinterval(0.005)
+    as_good_as_new(event)
+
+
 def _use_in_process(Event):
     as_good_as_new(Event())
 
