@@ -74,6 +74,8 @@ def as_good_as_new(event):
     event.set()
     joined(threads)
     assert answers == [True, True] and event.is_set()
+    if hasattr(event, "grandchild"):  # a `watched.Watched`
+        assert event.grandchild.is_set() and event.calls and event.status()[-3:] == (0, 0, 1)
 
 
 def every_method(event):
@@ -163,7 +165,7 @@ def handlers_that_raise(Event, scale):
     """A handler raises at a random moment of any method, thousands of times"""
     event = Event()
 
-    class Interrupted(Exception):
+    class Interrupted(BaseException):  # as KeyboardInterrupt is: an Exception in a callback would be logged
         pass
 
     def handler(*_):

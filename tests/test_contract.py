@@ -444,7 +444,14 @@ def test_signatures(Event):
         "(timeout=None, *, parents=(), set_on_timeout=False)",
         "(timeout: 'float | None' = None, *, parents: 'Iterable[Any]' = (), set_on_timeout: 'bool' = False)",
     }
-    for name, parameters in {"set": ["reason"], "check": [], "clear": [], "is_set": [], "check_timeout": [], "wait": ["timeout"]}.items():
+    for name, parameters in {
+        "set": ["reason"],
+        "check": [],
+        "clear": [],
+        "is_set": [],
+        "check_timeout": [],
+        "wait": ["timeout"],
+    }.items():
         assert list(inspect.signature(getattr(Event(), name)).parameters) == parameters
 
 

@@ -22,8 +22,32 @@ NOT_IN_PYTHON_WITHOUT_THE_GIL = {"fork_in_the_midst"}
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the faults are those of POSIX: signals and forks")
 
 
+#: With children, callbacks and wakers on the event: those that are about what can come in between.
+WATCHED = [
+    "signal_storm",
+    "handler_releases_its_own_wait",
+    "ctrl_c",
+    "handlers_that_raise",
+    "finalizers",
+    "fork_with_waiters",
+    "fork_in_the_midst",
+    "multiprocessing_children",
+    "exit_while_daemons_wait",
+    "races_of_everything",
+]
+
+
 @pytest.mark.parametrize("name", FAULTS)
 def test_fault(core, name):
+    stands(core, name, "fastevent:Event", float(SCALE))
+
+
+@pytest.mark.parametrize("name", WATCHED)
+def test_fault_of_a_watched_event(core, name):
+    stands(core, name, "watched:Watched", 0.3 * float(SCALE))
+
+
+def stands(core, name, event, scale):
     if core == "py" and sysconfig.get_config_var("Py_GIL_DISABLED") and name in NOT_IN_PYTHON_WITHOUT_THE_GIL:
         pytest.skip("a dict that other threads use at a fork may stay locked in the child")
     if name == "clock_jumps" and shutil.which("faketime") is None:
@@ -31,10 +55,10 @@ def test_fault(core, name):
             pytest.fail("faketime is not installed, and CI_FAKETIME=1 asks for it")
         pytest.skip("faketime, which sets the clock for one process, is not installed")
     done = subprocess.run(
-        [sys.executable, PROGRAM, name, "fastevent:Event", SCALE],
+        [sys.executable, PROGRAM, name, event, str(scale)],
         env={**os.environ, **CORE_SWITCH[core]},
         capture_output=True,
         text=True,
-        timeout=240 * max(1.0, float(SCALE)),
+        timeout=240 * max(1.0, scale),
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), f"{done.returncode}\n{done.stdout}\n{done.stderr}"

@@ -77,7 +77,13 @@ def test_refusals_are_the_same(pair, attempt):
 
 @pytest.mark.parametrize(
     "attempt",
-    [lambda e: e.set(1, 2), lambda e: e.is_set(x=1), lambda e: e.wait(1, 2), lambda e: e.wait(seconds=1), lambda e: type(e)(1, 2)],
+    [
+        lambda e: e.set(1, 2),
+        lambda e: e.is_set(x=1),
+        lambda e: e.wait(1, 2),
+        lambda e: e.wait(seconds=1),
+        lambda e: type(e)(1, 2),
+    ],
 )
 def test_wrong_calls_are_refused_by_both(pair, attempt):
     """The words are the interpreter's for one and Cython's for the other."""

@@ -43,8 +43,8 @@ def _after_fork_in_child() -> None:
     _this_process = object()
     _surviving_thread = get_ident()
     # A signal handler may have forked in the midst of wait(), and who was on the way to wake that did not come along.
-    for waiter, (state, crowd) in list(_waits.__dict__.items()):
-        if state.get(_CROWD) is not crowd:
+    for waiter, (event, crowd) in list(_waits.__dict__.items()):
+        if event._newest().crowd is not crowd:
             waiter.wake()
 
 
@@ -226,7 +226,7 @@ class EventCore:
         longest = longest_wait()
         waiter, waits = _Waiter(), _waits.__dict__
         try:
-            waits[waiter] = self._state, crowd
+            waits[waiter] = self, crowd
             crowd[waiter] = None
             while (state := self._newest()).crowd is crowd:
                 if own:  # clear() may have put it off
