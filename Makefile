@@ -119,7 +119,7 @@ check: $(TOOLS)/package dist docs identifiers
 	stubtest fastevent --allowlist tests/stubtest.txt
 	md-dead-link-check --no-color
 	zizmor --offline --quiet .github
-	check-sdist
+	log=$$(check-sdist 2>&1) || { echo "$$log"; exit 1; }
 	check-wheel-contents dist/*.whl
 	twine check --strict dist/*
 
