@@ -132,16 +132,17 @@ NAME := fastevent-$(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 dist: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct)
 dist: $(TOOLS)/installed
 	rm -rf build/ dist/ && mkdir -p dist
-	python -m build --sdist --outdir build . >/dev/null
+	python -m build --quiet --sdist --outdir build .
 	tar -C build -xzf build/$(NAME).tar.gz
 	cd build && rptar -czf ../dist/$(NAME).tar.gz $(NAME)
 	umask 022 && FASTEVENT_PURE_PYTHON=1 python -m pip wheel --quiet --no-deps --wheel-dir dist dist/$(NAME).tar.gz
 
 # Proves that: two clones of the last commit, which differ in place, age, time zone and umask.
+CLONED = $(MAKE) --no-print-directory VENV=$(abspath $(VENV)) --assume-old=$(abspath $(TOOLS))/installed
 reproducible: $(TOOLS)/installed
 	rm -rf build/one build/two
-	git clone --quiet . build/one && $(MAKE) -C build/one dist VENV=$(abspath $(VENV))
-	umask 077 && git clone --quiet . build/two && TZ=Asia/Tokyo $(MAKE) -C build/two dist VENV=$(abspath $(VENV))
+	git clone --quiet . build/one && $(CLONED) -C build/one dist
+	umask 077 && git clone --quiet . build/two && TZ=Asia/Tokyo $(CLONED) -C build/two dist
 	diff -r build/one/dist build/two/dist
 	sha256sum build/one/dist/*
 
