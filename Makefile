@@ -124,7 +124,7 @@ check: $(TOOLS)/package dist docs identifiers
 	twine check --strict dist/*
 
 docs: $(TOOLS)/installed
-	mkdocs build --quiet --strict --site-dir build/docs
+	mkdocs build --strict --site-dir build/docs
 
 # The sdist, and from it the wheel without an extension. From one commit the same bytes come, whoever makes them: hence the
 # second archive, which has no owner, no umask and no time of its own.
