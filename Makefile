@@ -7,7 +7,7 @@ VENV ?= .venv
 ARGS ?=
 IN := $(VENV)/bin/python
 
-.PHONY: demo test soak faults proofs sanitize tsan valgrind coverage clean
+.PHONY: demo test soak faults proofs sanitize tsan valgrind coverage check docs dist reproducible identifiers wheels test-all clean
 .NOTPARALLEL:
 
 demo: $(VENV)/made
@@ -95,6 +95,83 @@ $(VENV)/made:
 	$(PYTHON) -m venv $(VENV)
 	$(IN) -m pip install --quiet --upgrade 'pip>=25.1'
 	touch $@
+
+# The targets from here on look at the repository as a whole, with tools in an environment of their own.
+TOOLS = $(VENV)-tools
+check docs dist reproducible identifiers wheels test-all: export PATH := $(abspath $(TOOLS)/bin):$(PATH)
+docs: export NO_MKDOCS_2_WARNING = 1
+
+$(TOOLS)/installed: pyproject.toml
+	$(MAKE) $(TOOLS)/made VENV=$(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --upgrade --group check --group release
+	touch $@
+
+$(TOOLS)/package: $(TOOLS)/installed setup.py $(wildcard src/*/*.py src/*/*.pyx)
+	$(TOOLS)/bin/python -m pip install --quiet --force-reinstall --no-deps .
+	touch $@
+
+# Before every commit.
+check: $(TOOLS)/package dist docs identifiers
+	ruff check
+	ruff format --check
+	cython-lint src
+	codespell $$(git ls-files)
+	mypy
+	pyright
+	pyright --verifytypes fastevent --ignoreexternal
+	stubtest fastevent --allowlist tests/stubtest.txt
+	md-dead-link-check --no-color
+	zizmor --offline --quiet .github
+	log=$$(check-sdist 2>&1) || { echo "$$log"; exit 1; }
+	check-wheel-contents dist/*.whl
+	twine check --strict dist/*
+
+docs: $(TOOLS)/installed
+	mkdocs build --strict --site-dir build/docs
+
+# The sdist, and from it the wheel without an extension. From one commit the same bytes come, whoever makes them: hence the
+# second archive, which has no owner, no umask and no time of its own.
+NAME := fastevent-$(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
+dist: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct)
+dist: $(TOOLS)/installed
+	rm -rf build/ dist/ && mkdir -p dist
+	python -m build --quiet --sdist --outdir build .
+	tar -C build -xzf build/$(NAME).tar.gz
+	cd build && rptar -czf ../dist/$(NAME).tar.gz $(NAME)
+	umask 022 && FASTEVENT_PURE_PYTHON=1 python -m pip wheel --quiet --no-deps --wheel-dir dist dist/$(NAME).tar.gz
+
+# Proves that: two clones of the last commit, which differ in place, age, time zone and umask.
+CLONED = $(MAKE) --no-print-directory VENV=$(abspath $(VENV)) --assume-old=$(abspath $(TOOLS))/installed
+reproducible: $(TOOLS)/installed
+	rm -rf build/one build/two
+	git clone --quiet . build/one && $(CLONED) -C build/one dist
+	umask 077 && git clone --quiet . build/two && TZ=Asia/Tokyo $(CLONED) -C build/two dist
+	diff -r build/one/dist build/two/dist
+	sha256sum build/one/dist/*
+
+# The wheels that a release consists of, beside the pure one: none is forgotten, none too many.
+PYTHONS = 310 311 312 313 314 314t 315 315t
+SYSTEMS = manylinux_x86_64 manylinux_aarch64 musllinux_x86_64 musllinux_aarch64 macosx_x86_64 macosx_arm64 win_amd64 win_arm64
+identifiers: $(TOOLS)/installed
+	mkdir -p build
+	@printf '%s\n' $(sort $(foreach system,$(SYSTEMS),$(PYTHONS:%=cp%-$(system)))) >build/expected
+	for platform in linux macos windows; do cibuildwheel --print-build-identifiers --platform $$platform || exit; done | \
+		LC_ALL=C sort | diff build/expected -
+
+# DISCOVER: interpreters that are not on the PATH.
+DISCOVER ?= $(wildcard $(HOME)/.pyenv/versions/3.*/bin/python)
+TOX = tox run $(if $(DISCOVER),--discover $(DISCOVER))
+
+# For each interpreter that is here: its wheel, from the sdist, made fit for any Linux, and the fast tests on that.
+wheels: dist
+	$(TOX) -f wheel $(if $(ARGS),-- $(ARGS))
+	check-wheel-contents dist/*.whl
+	twine check --strict dist/*
+	for wheel in dist/*.whl; do echo "$$wheel" && python -m zipfile -l "$$wheel"; done
+
+# The tests on each interpreter that is here, both cores.
+test-all: $(TOOLS)/installed
+	$(TOX) -f test $(if $(ARGS),-- $(ARGS))
 
 clean:
 	rm -rf .venv*/ build/ dist/ src/*.egg-info/ src/fastevent/_core_c.c

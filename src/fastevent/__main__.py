@@ -133,7 +133,8 @@ class LockAsEvent:
     def __init__(self) -> None:
         lock = threading.Lock()
         lock.acquire()
-        self.set, self.wait = lock.release, lock.acquire
+        self.set: Callable[[], None] = lock.release
+        self.wait: Callable[[], bool] = lock.acquire
 
     def clear(self) -> None:
         pass
