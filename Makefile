@@ -89,7 +89,7 @@ coverage:
 		$(abspath $(TOOL)) -m coverage report --include='*.pyx' --fail-under=97
 
 # A few minutes for each interpreter; then one report of all that were measured.
-RESULTS = build/benchmarks
+RESULTS = benchmarks/results
 bench: $(VENV)/made
 	$(IN) -m pip install --quiet --prefer-binary --group bench .
 	mkdir -p $(RESULTS)
@@ -98,7 +98,7 @@ bench: $(VENV)/made
 	$(MAKE) bench-report
 
 bench-report:
-	$(IN) benchmarks/report.py $(RESULTS)/*.json
+	PYTHONPATH=tests $(IN) benchmarks/report.py $(RESULTS)/*.json
 
 # Needs valgrind. The compiler and its flags decide what is counted.
 instructions: export CC = gcc-12

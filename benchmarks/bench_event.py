@@ -21,13 +21,14 @@ from subjects import ALIVE, FLOOR, HANDOVER, HERD, HERE, MEMORY, NAMES, OPERATIO
 
 from fastevent.__main__ import HANDOVERS, LockAsEvent, bytes_per_event, handover, one_processor
 
+MANY_TURNS = range(8)
 TURNS = range(3)
-ROUNDS = 20
+ROUNDS = 8
 ROUND = 1e-3  # seconds, at least
 WAITERS = (1, 10, 100, 1_000, 10_000)
 EVENTS = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
 THREADS = (1, 2, 4, 8)
-POLLS = 100_000  # of each thread
+POLLS = 300_000  # of each thread
 
 EVENT_LIKE = [subject for subject in HERE if subject.is_event and HANDOVER not in subject.says]
 CORES_AND_THREADING = [subject for subject in HERE if subject.name in {"fastevent", "Python core", "threading.Event"}]
@@ -67,7 +68,7 @@ def cases():
 
 
 @pytest.mark.parametrize("subject, operation, made, statement", [*cases()], ids=lambda value: getattr(value, "name", value))
-@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("turn", MANY_TURNS)
 def test_call(benchmark, turn, subject, operation, made, statement):
     timed = timer(subject, made, statement)
     calls = calls_of(timed)
@@ -85,7 +86,7 @@ def test_handover(benchmark, turn, subject):
 
 
 @by_name([*CORES_AND_THREADING, FLOOR])
-@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("turn", MANY_TURNS)
 def test_thread(benchmark, monkeypatch, turn, subject):
     """`threading` makes an event for each thread: here it makes the subject's."""
 
