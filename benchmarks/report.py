@@ -26,14 +26,13 @@ def herd(waiters):
 WHY = {
     ("Event()", "cereggii"): "it has no dictionary, takes no weak references and is not seen by the garbage collector; ours is "
     "an instance of a Python class, which must have them to be a `threading.Event`",
-    (HANDOVER, "eventfd"): "it wakes by a system call for which it lets go of the GIL, so the woken thread finds it free; our "
-    "`set()` keeps the GIL, so that it is never held up by the thread that it wakes",
+    (HANDOVER, "eventfd"): "it lets go of the GIL while the system wakes the other thread, which makes one switch of threads; "
+    "here the woken thread runs into the GIL, or into the event's mutex, that `set()` holds, so the system switches more often",
     **{
         (
             herd(100),
             one.name,
-        ): "after every 32 wake-ups our `set()` lets go of the GIL: a herd of thousands needs that, one of a hundred "
-        "does without"
+        ): "after 32 wake-ups `set()` lets go of the GIL, which a herd of thousands needs and this one does not"
         for one in SUBJECTS
     },
 }
@@ -360,8 +359,8 @@ than that cannot make it any faster.
 
 {pollers}
 
-Without the GIL, a thread that polls counts a reference to the event, so threads that share one write to one place in memory. Where
-the lines differ and many threads poll without end, give each one an event of its own.
+Without the GIL, a thread that polls counts a reference to the event, so threads that share one write to one place in memory.
+Where the lines differ and many threads poll without end, give each one an event of its own.
 """
 
 
