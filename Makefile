@@ -7,7 +7,8 @@ VENV ?= .venv
 ARGS ?=
 IN := $(VENV)/bin/python
 
-.PHONY: demo test soak faults proofs sanitize tsan valgrind coverage check docs dist reproducible identifiers wheels test-all clean
+.PHONY: demo test soak faults proofs sanitize tsan valgrind coverage bench bench-report instructions check docs dist reproducible
+.PHONY: identifiers wheels test-all clean
 .NOTPARALLEL:
 
 demo: $(VENV)/made
@@ -90,6 +91,25 @@ coverage:
 		-k "not interpreter and not ping_pong and not moment and not midst and not written and not ctrl_c and not memory"
 	cd build/coverage && $(abspath $(TOOL)) -m coverage combine --quiet && \
 		$(abspath $(TOOL)) -m coverage report --include='*.pyx' --fail-under=98
+
+# A few minutes for each interpreter; then one report of all that were measured.
+RESULTS = benchmarks/results
+bench: $(VENV)/made
+	$(IN) -m pip install --quiet --prefer-binary --group bench .
+	mkdir -p $(RESULTS)
+	$(IN) -m pytest -p no:cacheprovider benchmarks/bench_event.py --quiet --benchmark-quiet $(ARGS) \
+		--benchmark-json=$(RESULTS)/$$($(IN) -c 'import sys; print(sys.implementation.cache_tag + sys.abiflags)').json
+	$(MAKE) bench-report
+
+bench-report:
+	PYTHONPATH=tests $(IN) benchmarks/report.py $(RESULTS)/*.json
+
+# Needs valgrind. The compiler and its flags decide what is counted.
+instructions: export CC = gcc-12
+instructions: FLAGS = -O2
+instructions:
+	$(INSTALL)
+	$(TOOL) benchmarks/instructions.py $(if $(UPDATE),--update)
 
 $(VENV)/made:
 	$(PYTHON) -m venv $(VENV)

@@ -6,30 +6,9 @@ import sys
 import sysconfig
 
 import pytest
+from helpers import load
 
 CORES = {}
-
-
-def load(pure):
-    """Import the package anew, over the Python core or as it comes, and leave `sys.modules` as it was."""
-
-    def ours():
-        return {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "fastevent"}
-
-    before, variable = ours(), os.environ.pop("FASTEVENT_PURE_PYTHON", None)
-    for name in before:
-        del sys.modules[name]
-    try:
-        if pure:
-            os.environ["FASTEVENT_PURE_PYTHON"] = "1"
-        return importlib.import_module("fastevent")
-    finally:
-        os.environ.pop("FASTEVENT_PURE_PYTHON", None)
-        if variable is not None:
-            os.environ["FASTEVENT_PURE_PYTHON"] = variable
-        for name in ours():
-            del sys.modules[name]
-        sys.modules.update(before)
 
 
 def pytest_addoption(parser):

@@ -1,5 +1,6 @@
-"""What several test modules need: threads that report, children that are bounded."""
+"""What several test modules need: two cores in one process, threads that report, children that are bounded."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -10,6 +11,28 @@ import time
 PATIENCE = 60.0
 
 CORE_SWITCH = {"c": {}, "py": {"FASTEVENT_PURE_PYTHON": "1"}}
+
+
+def load(pure):
+    """Import the package anew, over the Python core or as it comes, and leave `sys.modules` as it was."""
+
+    def ours():
+        return {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "fastevent"}
+
+    before, variable = ours(), os.environ.pop("FASTEVENT_PURE_PYTHON", None)
+    for name in before:
+        del sys.modules[name]
+    try:
+        if pure:
+            os.environ["FASTEVENT_PURE_PYTHON"] = "1"
+        return importlib.import_module("fastevent")
+    finally:
+        os.environ.pop("FASTEVENT_PURE_PYTHON", None)
+        if variable is not None:
+            os.environ["FASTEVENT_PURE_PYTHON"] = variable
+        for name in ours():
+            del sys.modules[name]
+        sys.modules.update(before)
 
 
 class Threads:

@@ -1,0 +1,214 @@
+"""Who is measured and what: a table of operations, and one of subjects that says how each of them spells an operation.
+
+A new operation is one line in `OPERATIONS` (or in that of `fastevent.__main__`, if its table shall show it, too), a new peer
+is one entry in `SUBJECTS`.
+"""
+
+import os
+import sysconfig
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import version
+from pkgutil import resolve_name
+from time import monotonic
+from typing import Any
+
+from helpers import load
+
+from fastevent import __main__ as table
+
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+if FREE_THREADED:
+    os.environ["EVENTFD_PUREPYTHON"] = "1"  # its extension would bring the GIL back for everybody
+
+HANDOVER = "hand-over to a thread"
+THREAD = "Thread: start and join"
+MEMORY = "memory per event"
+HERD = "one set() until the last waiter runs"
+POLLERS = "polls of many threads"
+ALIVE = "events alive"
+
+#: An operation, how its event is made, the statement that is timed, that of the others if it differs; None: they have none.
+OPERATIONS = (
+    *table.OPERATIONS,
+    ("check_timeout(), near its end", "E(timeout=0)", "event.check_timeout()", {"threading": None}),
+    (
+        "is_set() or check_timeout()",
+        "E(timeout=300)",
+        "event.is_set() or event.check_timeout()",
+        {"threading": "event.is_set() or monotonic() >= deadline"},
+    ),
+    ("wait(0.0005)", "E()", "event.wait(0.0005)", {}),
+)
+
+
+class Plain:
+    """What an instance of a Python class costs at least."""
+
+
+class Slot:
+    __slots__ = ("flag",)
+
+    def __init__(self):
+        self.flag = False
+
+
+def held_lock():
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
+class LockPerWaiter:
+    """Nobody wakes many threads faster than by one bare lock for each: the floor of a herd."""
+
+    def __init__(self):
+        self.locks = []
+
+    def wait(self):
+        lock = held_lock()
+        self.locks.append(lock)
+        lock.acquire()
+
+    def set(self):
+        for lock in self.locks:
+            lock.release()
+
+
+def scope(module, **options):
+    """Return a cancelscope that runs: only then it watches its deadline."""
+    return module.CancelScope(**options).__enter__()
+
+
+#: What the statements may use, besides `E` (the subject) and `event` (a local variable, as in a loop that polls).
+NAMES = {"deque": deque, "held_lock": held_lock, "Plain": Plain, "Slot": Slot, "monotonic": monotonic, "scope": scope}
+
+
+@dataclass(frozen=True)
+class Subject:
+    name: str
+    path: str = ""  # of the class or module, for pkgutil.resolve_name
+    distribution: str = ""  # on PyPI
+    like: str = ""  # whose statements it understands: a key of the last column of OPERATIONS, or "fastevent"
+    says: dict[str, tuple[str, str] | None] = field(default_factory=dict)  # how its event is made and what is timed, if not so
+    note: str = ""  # what it is, or lacks, and what follows for its numbers
+
+    @cached_property
+    def E(self) -> Any:
+        return resolve_name(self.path) if self.path else None
+
+    @property
+    def is_event(self) -> bool:
+        """Whether it is one: who may be first in a row is compared with these."""
+        return bool(self.like)
+
+    def missing(self) -> str:
+        """Return why it cannot be measured here, or nothing."""
+        try:
+            self.E  # noqa: B018
+            return "" if not self.distribution else version(self.distribution) and ""
+        except (ImportError, AttributeError, OSError) as error:
+            return f"{type(error).__name__}: {error}"
+
+    def spells(self, operation, made, statement, of_others):
+        """Return how its event is made and what is timed, or None if it cannot do that."""
+        if operation in self.says:
+            return self.says[operation]
+        timed = of_others.get(self.like, statement) if self.like else None
+        if self.like == "threading":
+            made = made.replace("timeout=300", "")
+        return None if timed is None else (made, timed)
+
+
+class PythonCore(Subject):
+    @cached_property
+    def E(self):
+        return load(pure=True).Event
+
+
+SCOPE, SCOPE_300 = "scope(E)", "scope(E, timeout=300)"
+TOKEN, TOKEN_300 = "E.SimpleToken()", "E.TimeoutToken(300, monotonic=True)"
+EMPTY_METHOD = ("deque()", "event.clear()")
+TWO_EMPTY_METHODS = ("deque()", "event.clear() or event.clear()")
+
+FLOOR = Subject(
+    "floor",
+    says={
+        "is_set()": EMPTY_METHOD,
+        "flag, for is_set()": ("Slot()", "event.flag"),
+        "check_timeout(), no timeout": EMPTY_METHOD,
+        "check_timeout(), 300 s": EMPTY_METHOD,
+        "check_timeout(), near its end": ("monotonic", "event()"),
+        "is_set() or check_timeout()": TWO_EMPTY_METHODS,
+        "set() and clear()": TWO_EMPTY_METHODS,
+        "wait() on a set event": EMPTY_METHOD,
+        "wait(0)": ("held_lock()", "event.acquire(False)"),
+        "wait(0.0005)": ("held_lock()", "event.acquire(True, 0.0005)"),
+        "Event()": ("None", "Plain()"),
+        "Event(timeout=300)": ("None", "Plain()"),
+    },
+    note="what CPython itself charges: an empty method in C (twice where two calls are made), an attribute in a slot, "
+    "`time.monotonic()`, a bare lock that cannot be had, an instance of an empty Python class; for a hand-over two bare locks, "
+    "for a herd one bare lock for each waiter, for a thread `_thread.start_new_thread` and a lock",
+)
+
+SUBJECTS = (
+    Subject("fastevent", "fastevent:Event", like="fastevent"),
+    PythonCore("Python core", like="fastevent", note="fastevent without its extension"),
+    Subject("threading.Event", "threading:Event", like="threading", note="has no timeout of its own"),
+    Subject(
+        "wrapper",
+        "fastevent.__main__:Wrapper",
+        like="wrapper",
+        note="the class that the API reference describes: a `threading.Event` and a timeout inside",
+    ),
+    Subject(
+        "aiologic",
+        "aiologic:REvent",
+        "aiologic",
+        like="threading",
+        note="its `REvent`, for coroutines, too; has no timeout of its own",
+    ),
+    Subject(
+        "cereggii",
+        "cereggii:AtomicEvent",
+        "cereggii",
+        like="threading",
+        says={"set() and clear()": None, "wait(0)": None, "wait(0.0005)": None, HANDOVER: None},
+        note="its `AtomicEvent` has neither `clear()` nor a timeout, and Ctrl-C does not end its `wait()`",
+    ),
+    Subject("eventfd", "eventfd:EventFD", "eventfd", like="threading", note="a file descriptor for each event"),
+    Subject("multiprocessing", "multiprocessing:Event", like="threading", note="works between processes: what that costs"),
+    Subject(
+        "cantok",
+        "cantok",
+        "cantok",
+        says={
+            "is_set()": (TOKEN, "event.cancelled"),
+            "check_timeout(), no timeout": (TOKEN, "event.cancelled"),
+            "check_timeout(), 300 s": (TOKEN_300, "event.cancelled"),
+            "is_set() or check_timeout()": (TOKEN_300, "event.cancelled"),
+            "Event()": ("None", TOKEN),
+            "Event(timeout=300)": ("None", TOKEN_300),
+        },
+        note="a cancellation token: no `clear()`; its `wait()` polls, so nothing is handed over",
+    ),
+    Subject(
+        "cancelscope",
+        "cancelscope",
+        "cancelscope",
+        says={
+            "is_set()": (SCOPE, "event.cancelled"),
+            "check_timeout(), 300 s": (SCOPE_300, "event.cancelled"),
+            "is_set() or check_timeout()": (SCOPE_300, "event.cancelled"),
+            "Event()": ("None", "E.CancelScope()"),
+            "Event(timeout=300)": ("None", "E.CancelScope(timeout=300)"),
+        },
+        note="a cancel scope of one thread: a service thread sets it at its deadline; nothing waits for it",
+    ),
+    FLOOR,
+)
+MISSING = {subject.name: why for subject in SUBJECTS if (why := subject.missing())}
+HERE = tuple(subject for subject in SUBJECTS if subject.name not in MISSING)
