@@ -14,7 +14,19 @@ from conftest import CORES
 ROOT = Path(__file__).parent.parent
 ENGINE = "ddeutil-workflow==0.0.86"
 
-MODULES = {"__init__", "__main__", "_config", "_core_py", "_event", "_timeouts"}
+MODULES = {
+    "__init__",
+    "__main__",
+    "_config",
+    "_core_py",
+    "_coroutines",
+    "_event",
+    "_subscribers",
+    "_timeouts",
+    "_timer",
+    "_waiting",
+    "debug",
+}
 CONTENT = {f"fastevent/{name}.py" for name in MODULES} | {
     "fastevent.pth",
     "fastevent/_namespace/ddeutil/workflow/event.py",

@@ -5,7 +5,7 @@ from fastevent._subscribers import Waker
 
 
 class Watched(Event):
-    """It has a child, which has a child, and at every set() it calls a callback and what `wait_any()` and coroutines wait by."""
+    """It has a child, which has a child, and every set() calls a callback and what `wait_any()` and coroutines wait by."""
 
     def __init__(self, timeout=None):
         super().__init__(timeout)
