@@ -30,6 +30,8 @@ HERD = "one set() until the last waiter runs"
 POLLERS = "polls of many threads"
 ALIVE = "events alive"
 
+OURS = {"threading": None, "wrapper": None}  # the others have none
+
 #: An operation, how its event is made, the statement that is timed, that of the others if it differs; None: they have none.
 OPERATIONS = (
     *table.OPERATIONS,
@@ -41,6 +43,11 @@ OPERATIONS = (
         {"threading": "event.is_set() or monotonic() >= deadline"},
     ),
     ("wait(0.0005)", "E()", "event.wait(0.0005)", {}),
+    ("check(), 300 s", "E(timeout=300)", "event.check()", OURS),
+    ("is_set() of one that sets itself", "E(timeout=300, set_on_timeout=True)", "event.is_set()", OURS),
+    ("a child is made and dropped", "E()", "type(event)(parents=(event,))", OURS),
+    ("a parent and 1,000 children, set and cleared", "Tree(E)", "event.set_and_clear()", OURS),
+    ("a callback is added and called", "E()", "event.add_callback(id); event.set(); event.clear()", OURS),
 )
 
 
@@ -53,6 +60,18 @@ class Slot:
 
     def __init__(self):
         self.flag = False
+
+
+class Tree:
+    def __init__(self, E):
+        self.parent = E()
+        self.children = [E(parents=[self.parent]) for _ in range(1_000)]
+
+    def set_and_clear(self):
+        self.parent.set()
+        self.parent.clear()
+        for child in self.children:
+            child.clear()
 
 
 def held_lock():
@@ -83,7 +102,15 @@ def scope(module, **options):
 
 
 #: What the statements may use, besides `E` (the subject) and `event` (a local variable, as in a loop that polls).
-NAMES = {"deque": deque, "held_lock": held_lock, "Plain": Plain, "Slot": Slot, "monotonic": monotonic, "scope": scope}
+NAMES = {
+    "Tree": Tree,
+    "deque": deque,
+    "held_lock": held_lock,
+    "Plain": Plain,
+    "Slot": Slot,
+    "monotonic": monotonic,
+    "scope": scope,
+}
 
 
 @dataclass(frozen=True)
@@ -192,6 +219,8 @@ SUBJECTS = (
             "is_set() or check_timeout()": (TOKEN_300, "event.cancelled"),
             "Event()": ("None", TOKEN),
             "Event(timeout=300)": ("None", TOKEN_300),
+            "check(), 300 s": (TOKEN_300, "event.check()"),
+            "a child is made and dropped": (TOKEN, "E.SimpleToken(event)"),
         },
         note="a cancellation token: no `clear()`; its `wait()` polls, so nothing is handed over",
     ),

@@ -10,6 +10,7 @@ import threading
 import time
 import weakref
 from math import inf
+from textwrap import dedent
 
 import pytest
 from helpers import PATIENCE, Threads, python
@@ -720,7 +721,7 @@ def test_one_thread_for_all_and_none_without_need(core):
     assert sorted(map(id, calls)) == sorted(map(id, soon)), len(calls)
     assert threads() == 1, threads()
     """
-    python("\n".join(line[4:] for line in code.splitlines()), core)
+    python(dedent(code), core)
 
 
 def test_timers_of_dropped_events_are_forgotten(core):
@@ -732,7 +733,7 @@ def test_timers_of_dropped_events_are_forgotten(core):
     gc.collect()
     assert len(_timer._armed) == 0, len(_timer._armed)
     """
-    python("\n".join(line[4:] for line in code.splitlines()), core)
+    python(dedent(code), core)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -758,7 +759,31 @@ def test_timers_go_on_after_a_fork(core):
         os._exit(0 if good else 1)
     assert good and os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     """
-    python("\n".join(line[4:] for line in code.splitlines()), core)
+    python(dedent(code), core)
+
+
+INTERPRETERS = """
+import _interpreters as interpreters
+script = '''
+import time
+from fastevent import Event
+calls, events = [], [Event(timeout, set_on_timeout=True) for timeout in (0.01, 0.01, 300)]
+for event in events:
+    event.add_callback(calls.append)
+while len(calls) < 2:
+    time.sleep(0.001)
+'''
+for kind in ["isolated", "legacy"] * 5:
+    name = interpreters.create(kind)
+    failure = interpreters.exec(name, script)
+    assert failure is None, failure
+    interpreters.destroy(name)
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="no interpreters that may end with a thread of this kind")
+def test_the_thread_of_the_timers_ends_with_its_interpreter(core):
+    python(INTERPRETERS, core)
 
 
 def test_a_callback_that_exits_does_not_end_the_thread_of_the_timers(Event, caplog):
@@ -927,7 +952,7 @@ def test_a_logged_event(core, tmp_path):
     timed = LoggedEvent(0.01, set_on_timeout=True)
     time.sleep(0.3)
     """
-    lines = python("\n".join(line[4:] for line in code.splitlines()), core).splitlines()
+    lines = python(dedent(code), core).splitlines()
     for line, text in zip(
         lines, ["set: by hand>", "unset>", "set: by its parent>", "set: timed out after 0.01 s, timed out"], strict=True
     ):
@@ -940,3 +965,40 @@ def test_a_line_logs_a_change_without_a_subclass(Event, caplog):
     event.add_callback(lambda event: logging.info("%r", event))
     event.set("why")
     assert "set: why" in caplog.text
+
+
+# Many
+
+
+def test_short_lived_children_leave_memory_flat(core):
+    """Of three threads, under one parent that lives on; `make soak` bears a million and more."""
+    code = """
+    import gc, sys, threading
+    sys.path[:0] = [sys.argv[2]]
+    from faults import FLAT, resident
+    from fastevent import Event
+    parent, count = Event(), int(100_000 * float(sys.argv[1]))
+
+    def bears(count):
+        for _ in range(count):
+            Event(parents=(parent,)).is_set()
+
+    bears(10_000)
+    before = resident()
+    threads = [threading.Thread(target=bears, args=(count,)) for _ in range(3)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    gc.collect()
+    assert parent.status().children == 0
+    assert resident() - before < FLAT, resident() - before
+    """
+    scale = os.environ.get("FASTEVENT_TEST_SCALE", "1")
+    folder = os.path.dirname(__file__)
+    python(dedent(code), core, scale, folder, timeout=300 * max(1.0, float(scale)))
+
+
+def test_a_set_reaches_100_000_children(Event):
+    root = Event()
+    children = [child_of(root) for _ in range(100_000)]
+    root.set("all")
+    assert all(child.is_set() for child in children) and children[-1].reason == "all"

@@ -241,7 +241,9 @@ class Event(_core.EventCore, threading.Event):
             raise ValueError("set_on_timeout=True needs a timeout, not None")
         for parent, child in self._parents:
             parent._children.pop(child, None)
-        self.__class__ = _sets_itself(type(self)) if set_on_timeout else _plain(type(self))
+        cls = _sets_itself(type(self)) if set_on_timeout else _plain(type(self))
+        if cls is not type(self):
+            self.__class__ = cls
         self._parents = tuple((parent, parent._adopt(self)) for parent in parents)
 
     def _adopt(self, child: Event) -> Child:

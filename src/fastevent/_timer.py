@@ -6,12 +6,14 @@ event alone decides whether its time has come: no timer of the past can reach a 
 
 from __future__ import annotations
 
+import atexit
 import heapq
 import os
+from _thread import _count as count_threads
 from _thread import start_new_thread
 from itertools import count
 from queue import Empty, SimpleQueue
-from time import monotonic_ns
+from time import monotonic_ns, sleep
 from typing import Any
 
 from fastevent._subscribers import Reference
@@ -25,8 +27,11 @@ class _Armed(Reference):
 
 
 _armed: dict[_Armed, None] = {}  # each stands once in the inbox or among the thread's own
-_inbox: SimpleQueue[_Armed] = SimpleQueue()  # put() may be called anywhere: it takes no lock that it could meet held
+_inbox: SimpleQueue[_Armed | None] = (
+    SimpleQueue()
+)  # None ends the thread; put() may be called anywhere: it takes no lock that it could meet held
 _running: dict[str, object] = {}  # "thread" while there is one
+_last_count = 0  # of all threads, when that one came to its end
 
 
 def arm(event: Any) -> None:
@@ -58,12 +63,24 @@ def _run() -> None:
     if _running.setdefault("thread", me) is me:
         try:
             start_new_thread(_ring, (_inbox,))  # not a Thread: its locks would make arm() unsafe in a signal handler
+            atexit.register(_stop)
         except BaseException:
             _running.clear()
             raise
 
 
-def _ring(inbox: SimpleQueue[_Armed]) -> None:
+def _stop() -> None:
+    """End the thread with the interpreter: one of several in a process must not leave any behind. A callback may delay it."""
+    atexit.unregister(_stop)
+    if _running:  # not in a child that was forked off
+        _inbox.put(None)
+        deadline = monotonic_ns() + 10**9
+        while count_threads() >= _last_count and monotonic_ns() < deadline:
+            sleep(0.0005)
+
+
+def _ring(inbox: SimpleQueue[_Armed | None]) -> None:
+    global _last_count
     order = count()  # two events at the same time must not be compared
     timers: list[tuple[int, int, _Armed]] = []
     while True:
@@ -73,6 +90,9 @@ def _ring(inbox: SimpleQueue[_Armed]) -> None:
         except Empty:
             pass
         else:
+            if reference is None:
+                _last_count = count_threads()
+                return
             event = reference()
             if event is not None:
                 heapq.heappush(timers, (event._sets_itself_at(), next(order), reference))
