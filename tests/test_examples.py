@@ -1,0 +1,57 @@
+"""The programs of `examples/`: each runs as a person would run it, over both cores."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from helpers import CORE_SWITCH, PATIENCE
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def start(core, name, *arguments):
+    return subprocess.Popen(
+        [sys.executable, EXAMPLES / name, *arguments],
+        env={**os.environ, **CORE_SWITCH[core]},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def end(process):
+    out, error = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, error) == (0, ""), (process.returncode, out, error)
+    return out
+
+
+def test_no_example_is_forgotten():
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {"board.py", "crawler.py", "engine.py", "server.py", "service.py"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_the_service_stops_on_sigterm(core):
+    process = start(core, "service.py")
+    assert "takes jobs" in process.stdout.readline()
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    out = end(process)
+    assert "stopping: <Signals.SIGTERM: 15>" in out and "left for the next start" in out
+
+
+def test_the_crawler_keeps_its_deadlines(core):
+    out = end(start(core, "crawler.py"))
+    assert "20 pages of quick.example: fetched" in out and "stuck.example: timed out after" in out and "all in" in out
+
+
+def test_the_server_cancels_work_for_a_client_that_left(core):
+    assert end(start(core, "server.py")) == "answer: 5\nwork for 1000000 cancelled: the client left\n"
+
+
+def test_the_board_shows_its_groups(core):
+    out = end(start(core, "board.py", "1"))
+    assert "10 groups" in out and "group 9" in out and "timed out" in out
