@@ -221,6 +221,7 @@ class EventCore:
             while (state := self._newest()).crowd is crowd:
                 if own:  # clear() may have put it off
                     deadline = state.deadline
+                del state  # a thread that waits must not keep all states alive that follow from it
                 left = longest if deadline == NEVER else min(deadline - monotonic_ns(), longest)
                 if left <= 0 or waiter.lock.acquire(True, left / 1e9):
                     break
