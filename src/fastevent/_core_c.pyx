@@ -438,6 +438,7 @@ cdef list put_up(EventCore self, object reason, bint only_if_timed_out, list tol
     else:
         sets = self._sets
         reason = self._reason
+        watched = watched and load_acquire(&self._flag) == PY_TRUE  # whom another set() was for, it tells; its reason is gone
     unlock_mutex(&self._mutex)
     if watched:
         if told is None:

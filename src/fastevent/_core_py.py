@@ -249,7 +249,7 @@ class EventCore:
             state = self._newest()
             crowd = state.crowd
             if crowd is None or (timed_out and monotonic_ns() < state.deadline):
-                if self._children or self._callbacks:
+                if crowd is None and (self._children or self._callbacks):
                     told.append((self, state.sets, state.reason))
                 return
             successor = _State(state.sets + 1, None, reason, state.seconds, state.start, state.deadline)
