@@ -251,10 +251,14 @@ class Event(_core.EventCore, threading.Event):
         reference = Child(child, Child.leave)
         reference.parent, reference.born = weakref.ref(self), born
         vars(self).setdefault("_children", {})[reference] = None
-        sets, is_set = self._watch()
-        if is_set or sets != born:
+        while True:
+            sets, is_set = self._watch()
+            reason = self.reason
+            if self._watch() == (sets, is_set):  # or the reason is another one
+                break
+        if is_set:
             told: list[Told] = []
-            child._take_over(self.reason, told)
+            child._take_over(reason, told)
             tell(told)
         self._arm()
         return reference
