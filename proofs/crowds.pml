@@ -1,7 +1,8 @@
 /* The waiters of `_core_py.py`: set(), clear() and wait() over all interleavings.
 
-   Each operation on a dict or a lock is one step, with and without the GIL. What stands with it in an atomic block is a check,
-   or a ghost: a variable that only the checks read. A BUG_ define plants a bug that has to be found; see docs/proofs.md. */
+   A state is constant but for its successor, so to find the newest is one step: the look that finds none next to it. To offer a
+   successor is one, too, and so is each operation on a crowd or a lock. What stands with it in an atomic block is a check, or a
+   ghost: a variable that only the checks read. A BUG_ define plants a bug that has to be found; see docs/proofs.md. */
 
 #ifndef SETTERS
 #define SETTERS 2
@@ -18,13 +19,14 @@
 
 #define WAITERS (PATIENT + TIMED)
 #define NONE 0
-#define CROWDS (CLEARERS + 2)    /* NONE, the one to start with, and one of each clear() */
+#define CROWDS (SETTERS + CLEARERS + 2)    /* NONE, the one to start with, and those that each clear() may make */
 
 typedef Crowd { bool has[WAITERS] }
 
 Crowd crowd[CROWDS];
-byte state = 1;           /* the crowd that counts, or NONE while the event is set */
-byte newest = 1;
+byte state;               /* the number of the newest state */
+byte waiting = 1;         /* its crowd, or NONE while the event is set */
+byte newest = 1;          /* the last crowd that was made */
 bool locked[WAITERS] = true;
 
 bool overlaps[WAITERS];               /* ghost: the event was set at some moment of this wait() */
@@ -58,78 +60,108 @@ inline wake(who) {
     od
 }
 
-inline pop_state() {
-    d_step {
-        popped = state;
-        state = NONE;
-        i = 0;
-        do
-        :: i < WAITERS -> overlaps[i] = true; i++
-        :: else -> break
-        od;
-        i = 0
-    }
+/* What a thread has found and offers to succeed is what setdefault() compares with. */
+inline look() { atomic { seen = state; ours = waiting } }
+
+inline follow(successor) { state++; waiting = successor }
+
+inline go_up() {
+    follow(NONE);
+    i = 0;
+    do
+    :: i < WAITERS -> overlaps[i] = true; i++
+    :: else -> break
+    od;
+    i = 0
 }
 
 /* In the main thread, a signal handler may raise between any two steps, once. */
 proctype Setter(bool main; bool last) {
-    byte taken, popped, i;
+    byte seen, ours, i;
     bool copy[WAITERS];
+    bool taken, was_up;
 #ifdef INTERRUPTS
     bool raised;
 #endif
 
     /* A last set() always comes: who waits for ever has lost a wake-up. */
     !last || running == 0;
-    taken = NONE;
+again:
     MAY_RAISE;
-#ifdef BUG_POP_AFTER_WAKING
-    taken = state;
+    look();
     if
-    :: taken != NONE -> wake(taken)
+    :: ours == NONE -> was_up = true; goto done
     :: else
     fi;
-    pop_state();
-#else
-#ifdef BUG_STORE_AFTER_POP
-    pop_state();
     MAY_RAISE;
-    taken = popped;
+#ifdef BUG_WAKE_BEFORE_SUCCESSOR
+    wake(ours);
+#endif
+#ifdef BUG_SET_OVERWRITES
+    d_step { go_up(); taken = true };
 #else
-    atomic { pop_state(); taken = popped };
+    if
+    :: d_step { state == seen -> go_up(); taken = true }
+#ifdef BUG_NO_SECOND_TRY
+    :: state != seen -> goto done
+#else
+    :: state != seen -> goto again
+#endif
+    fi;
 #endif
     MAY_RAISE;
-    if
-    :: taken != NONE -> wake(taken)
-    :: else
-    fi;
+#ifndef BUG_WAKE_BEFORE_SUCCESSOR
+    wake(ours);
 #endif
 #ifdef INTERRUPTS
     goto done;
 handler:
+#ifndef BUG_NO_RESCUE
     if
-    :: taken != NONE -> wake(taken)
+    :: taken -> wake(ours)
     :: else
     fi;
+#endif
+    goto leave;
 done:
+#endif
+#ifndef INTERRUPTS
+done:
+#endif
+    assert(taken || was_up);    /* the event was set at some moment of this set() */
+#ifdef INTERRUPTS
+leave:
 #endif
     running = (last -> running : running - 1)
 }
 
+/* Of an event with a timeout: also clear() of one that is not set has an effect. */
 proctype Clearer() {
-#ifdef BUG_NO_SETDEFAULT
-    d_step { newest++; state = newest };
-#else
-    d_step {
-        if
-        :: state != NONE
-        :: else ->
+    byte seen, ours;
+
+again:
+    look();
+    if
+    :: ours == NONE ->
 #ifndef BUG_ONE_CROWD
-            newest++;
+        atomic { newest++; ours = newest }
+#else
+        ours = newest
 #endif
-            state = newest
-        fi
-    };
+    :: else ->
+#ifdef BUG_NEW_CROWD
+        atomic { newest++; ours = newest }
+#else
+        skip
+#endif
+    fi;
+#ifdef BUG_CLEAR_OVERWRITES
+    d_step { follow(ours) };
+#else
+    if
+    :: d_step { state == seen -> follow(ours) }
+    :: state != seen -> goto again
+    fi;
 #endif
     running--
 }
@@ -138,7 +170,7 @@ proctype Waiter(byte self; bool timed) {
     byte mine;
     bool woken;
 
-    atomic { mine = state; overlaps[self] = (mine == NONE) };
+    atomic { mine = waiting; overlaps[self] = (mine == NONE) };
     if
     :: mine == NONE -> goto done
     :: else
@@ -147,11 +179,11 @@ proctype Waiter(byte self; bool timed) {
     do
 #ifndef BUG_NO_LOOK_AFTER_JOINING
 #ifdef BUG_LOOK_AT_FLAG
-    :: atomic { state == NONE -> woken = true; break }
-    :: state != NONE ->
+    :: atomic { waiting == NONE -> woken = true; break }
+    :: waiting != NONE ->
 #else
-    :: atomic { state != mine -> woken = true; break }
-    :: atomic { state == mine -> assert(!overlaps[self]) };    /* False is said of a moment without any set() so far */
+    :: atomic { waiting != mine -> woken = true; break }
+    :: atomic { waiting == mine -> assert(!overlaps[self]) };    /* False is said of a moment without any set() so far */
 #endif
 #else
     :: true ->

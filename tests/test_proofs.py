@@ -17,9 +17,10 @@ HOLDS = [
     ("waiters", "SETTERS=3"),
     ("waiters", "PATIENT=2"),
     ("waiters", "TIMED=2 SETTERS=1"),
-    ("crowds", ""),
-    ("crowds", "TIMED=2 CLEARERS=1"),
-    ("crowds", "INTERRUPTS"),
+    ("crowds", "CLEARERS=1"),
+    ("crowds", "SETTERS=1"),
+    ("crowds", "SETTERS=1 CLEARERS=1 TIMED=2"),
+    ("crowds", "SETTERS=1 INTERRUPTS"),
     ("store_buffers", ""),
 ]
 BUGS = [
@@ -61,5 +62,5 @@ def test_holds_over_all_interleavings(model, switches, tmp_path):
 
 @pytest.mark.parametrize(("model", "bug"), BUGS)
 def test_finds_the_planted_bug(model, bug, tmp_path):
-    errors, report = search(model, bug + (" INTERRUPTS" if bug == "BUG_STORE_AFTER_POP" else ""), tmp_path)
+    errors, report = search(model, bug + (" INTERRUPTS" if bug == "BUG_NO_RESCUE" else ""), tmp_path)
     assert errors >= 1, report

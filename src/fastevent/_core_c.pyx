@@ -26,6 +26,9 @@
 8. Whoever waits reads the precise clock before it says that time ran out; who polls may read a coarser clock that lags it.
    So nothing ever times out early.
    (test_contract: check_timeout_is_never_true_early_and_stays_true; test_faults: never_early)
+9. The reason goes up and down with the flag, in the same hold of the mutex; so does the count that tells subscribers which
+   `set()` was for them. A reason is dropped outside of the mutex.
+   (test_cancellation: who_sees_the_flag_sees_the_reason, no_callback_hears_of_a_set_before_it, reason_is_dropped)
 
 Why no wake-up is lost: a waiter looks at the flag and links in one hold of the mutex (3), so a `set()` either comes before, and
 the waiter sees the flag, or after, and finds the record due; a due record is unlinked either by a `set()`, which releases its
@@ -375,15 +378,18 @@ cdef class EventCore:
             told.append((self, mine.sets, owned(mine.reason)))
 
     def _watch(self):
-        """Have every `set()` from now on call `tell()`. Return how often the flag went up so far, and whether it is."""
+        """Have every `set()` from now on call `tell()`. Return how often the flag went up so far, whether it is, and why."""
         cdef uint32_t sets
         cdef bint is_set
+        cdef PyObject *reason
         enter(self)
         self._marks |= WATCHED
         sets = self._sets
         is_set = load_acquire(&self._flag) == PY_TRUE
+        reason = self._reason
+        Py_XINCREF(reason)
         unlock_mutex(&self._mutex)
-        return sets, is_set
+        return sets, is_set, owned(reason)
 
     def _waiting(self):
         """Return how many threads wait."""
@@ -459,7 +465,8 @@ cdef inline bint put_up(EventCore self, PyObject *reason, bint only_if_timed_out
             self._reason = reason
         self._sets += 1
         store_release(&self._flag, PY_TRUE)
-    watched = self._marks & WATCHED
+    # Only of a set: whom an earlier one was for, that one tells, and its reason is gone.
+    watched = self._marks & WATCHED and (goes_up or load_acquire(&self._flag) == PY_TRUE)
     if watched:
         Py_XINCREF(self._reason)
         told.reason = self._reason

@@ -231,6 +231,7 @@ class EventCore:
             while (state := self._newest()).crowd is crowd:
                 if own:  # clear() may have put it off
                     deadline = state.deadline
+                del state  # a thread that waits must not keep all states alive that follow from it
                 left = longest if deadline == NEVER else min(deadline - monotonic_ns(), longest)
                 if left <= 0 or waiter.lock.acquire(True, left / 1e9):
                     break
@@ -259,7 +260,7 @@ class EventCore:
             state = self._newest()
             crowd = state.crowd
             if crowd is None or (timed_out and monotonic_ns() < state.deadline):
-                if self._children or self._callbacks:
+                if crowd is None and (self._children or self._callbacks):
                     told.append((self, state.sets, state.reason))
                 return
             successor = _State(state.sets + 1, None, reason, state.seconds, state.start, state.deadline)
@@ -290,10 +291,10 @@ class EventCore:
                 self._state = successor
                 return
 
-    def _watch(self) -> tuple[int, bool]:
-        """Have every `set()` from now on call `tell()`. Return how often the flag went up so far, and whether it is."""
+    def _watch(self) -> tuple[int, bool, Any]:
+        """Have every `set()` from now on call `tell()`. Return how often the flag went up so far, whether it is, and why."""
         state = self._newest()
-        return state.sets, state.crowd is None
+        return state.sets, state.crowd is None, state.reason
 
     def _waiting(self) -> int:
         """Return how many threads wait."""

@@ -248,14 +248,14 @@ class Event(_core.EventCore, threading.Event):
 
     def _adopt(self, child: Event) -> Child:
         self.is_set()  # it may be time that it sets itself
-        born, is_set = self._watch()
+        born, _, _ = self._watch()
         reference = Child(child, Child.leave)
         reference.parent, reference.born = weakref.ref(self), born
         vars(self).setdefault("_children", {})[reference] = None
-        sets, is_set = self._watch()
-        if is_set or sets != born:
+        _, is_set, reason = self._watch()
+        if is_set:
             told: list[Told] = []
-            child._take_over(self.reason, told)
+            child._take_over(reason, told)
             tell(told)
         self._arm()
         return reference
@@ -268,7 +268,7 @@ class Event(_core.EventCore, threading.Event):
         """Have *callback* called when the event is set next; at once if it is set."""
         is_set = self.is_set()
         if not is_set:
-            callback.born, is_set = self._watch()
+            callback.born, is_set, _ = self._watch()
         if not is_set:
             callbacks = vars(self).setdefault("_callbacks", {})
             callbacks[callback] = callback

@@ -78,8 +78,8 @@ def tell(told: list[Told]) -> None:
     """Set the children of the events in *told*, and theirs in turn; then call all callbacks."""
     reached = set()
     for event, sets, reason in told:  # which grows meanwhile: a tree of any depth takes no recursion
-        if event._told != sets and id(event) not in reached:
-            reached.add(id(event))
+        if event._told != sets and (id(event), sets) not in reached:
+            reached.add((id(event), sets))
             for child in list(event._children):
                 if was_born_before(child, sets) and (heir := child()) is not None:
                     heir._take_over(reason, told)
