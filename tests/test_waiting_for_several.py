@@ -46,7 +46,7 @@ def test_any_of_none(fastevent):
     assert fastevent.wait_any([]) == [] == fastevent.wait_any([], 5)
 
 
-@pytest.mark.parametrize("timeout", [0, -1, 0.02, float("nan")])
+@pytest.mark.parametrize("timeout", [0, -1, 0.02])
 def test_any_in_vain(fastevent, timeout):
     event, start = fastevent.Event(), time.monotonic()
     assert fastevent.wait_any([event], timeout) == []
