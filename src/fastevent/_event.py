@@ -155,8 +155,9 @@ class Event(_core.EventCore, threading.Event):
         """Have *function* called with the event, once, when it is set next; at once if it is set already.
 
         The thread that sets the event calls it, after it has woken the waiters and set the children, in the order in which
-        callbacks were added; at the timeout of an event that sets itself, a thread that all such events share does. What
-        *function* raises is logged to the logger `fastevent`, and stops neither the other callbacks nor `set()`.
+        callbacks were added. At the timeout of an event that sets itself, that is a thread that all such events share, or one
+        that looked at the event first. What *function* raises is logged to the logger `fastevent`, and stops neither the other
+        callbacks nor `set()`.
 
         Raises `TypeError` if *function* is not callable.
 
