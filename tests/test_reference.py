@@ -42,7 +42,7 @@ EXAMPLES = {
     "Quick Start": ("", ["Processing step 5", "Operation cancelled", "Event status: True"]),
     "Basic Event Control": ("", ["Completed step 10", "Operation cancelled by event"]),
     "Multi-Thread Coordination": ("", ["Worker 2 stopping", "All workers stopped"]),
-    "Timeout Management": ("", ["Operation timed out after 2.", "Testing 10-second timeout:"]),
+    "Timeout Management": ("", ["Operation timed out after ", "Testing 10-second timeout:"]),
     "Resource Cleanup with Events": ("", ["Operation cancelled, cleaning up...", "Cleaning up resources..."]),
     "Event-Based Workflow Orchestration": ("", ["Cancelled workflow workflow-1", "Workflow cancelled"]),
     "Event-Based Monitoring": ("", ["Received system alert!"]),

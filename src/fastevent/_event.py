@@ -63,19 +63,23 @@ class EventStatus(NamedTuple):
     """What `Event.status()` returns."""
 
     is_set: bool
+    """The flag."""
     reason: Any
-    #: Whether the timeout has passed.
+    """Why it is up, or None."""
     timed_out: bool
-    #: In seconds, or None without a timeout; as the next two.
+    """Whether the timeout has passed."""
     timeout: float | None
+    """In seconds, or None without one; as the next two."""
     elapsed: float | None
+    """The seconds since the timeout started."""
     remaining: float | None
-    #: How many threads and coroutines wait.
+    """The seconds until it has passed."""
     waiters: int
-    #: How many callbacks are to be called.
+    """How many threads and coroutines wait."""
     callbacks: int
-    #: How many events have this one for a parent.
+    """How many callbacks are to be called."""
     children: int
+    """How many events have this one for a parent."""
 
 
 class Event(_core.EventCore, threading.Event):
