@@ -49,7 +49,7 @@ EXAMPLES = {
     "Producer-Consumer Pattern": ("", ["Consumed item 3"]),
     "Barrier Pattern": ("", ["Worker 0 passed barrier", "Worker 2 passed barrier", "All workers completed"]),
     "Event Not Triggering": (IMPORTS, ["Event is set: False", "Event is set: True"]),
-    "Timeout Issues": (IMPORTS, ["Elapsed time: 4.5", "Timeout detected"]),
+    "Timeout Issues": (IMPORTS, ["Elapsed time: 4.", "Timeout detected"]),
     "Thread Coordination Issues": (IMPORTS, ["Coordinating workers...", "Worker 2 continuing"]),
     "Event Usage Patterns": (IMPORTS + PATTERN_NAMES, ["operation", "released True", "timed"]),
 }
