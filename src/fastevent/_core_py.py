@@ -140,22 +140,20 @@ class EventCore:
         state = self._state
         return (self._newest() if state.next else state).crowd is None
 
-    if TYPE_CHECKING:
+    @property
+    def flag(self) -> bool:
+        """The flag as an attribute, True or False, read-only: the cheapest way to poll.
 
-        @property
-        def flag(self) -> bool: ...
+        Thread safety: atomic.
+        """
+        return EventCore.is_set(self)
 
-    else:
+    if not TYPE_CHECKING:  # refuse in the words of the compiled core
 
         def _refuse(self, value=None):
             raise AttributeError("readonly attribute")
 
-        flag = property(
-            is_set,
-            _refuse,
-            _refuse,
-            "The flag as an attribute, True or False, read-only: the cheapest way to poll.\n\nThread safety: atomic.",
-        )
+        flag = flag.setter(_refuse).deleter(_refuse)
         del _refuse
 
     def check_timeout(self) -> bool:

@@ -63,19 +63,23 @@ class EventStatus(NamedTuple):
     """What `Event.status()` returns."""
 
     is_set: bool
+    """The flag."""
     reason: Any
-    #: Whether the timeout has passed.
+    """Why it is up, or None."""
     timed_out: bool
-    #: In seconds, or None without a timeout; as the next two.
+    """Whether the timeout has passed."""
     timeout: float | None
+    """In seconds, or None without one; as the next two."""
     elapsed: float | None
+    """The seconds since the timeout started."""
     remaining: float | None
-    #: How many threads and coroutines wait.
+    """The seconds until it has passed."""
     waiters: int
-    #: How many callbacks are to be called.
+    """How many threads and coroutines wait."""
     callbacks: int
-    #: How many events have this one for a parent.
+    """How many callbacks are to be called."""
     children: int
+    """How many events have this one for a parent."""
 
 
 class Event(_core.EventCore, threading.Event):
@@ -155,8 +159,9 @@ class Event(_core.EventCore, threading.Event):
         """Have *function* called with the event, once, when it is set next; at once if it is set already.
 
         The thread that sets the event calls it, after it has woken the waiters and set the children, in the order in which
-        callbacks were added; at the timeout of an event that sets itself, a thread that all such events share does. What
-        *function* raises is logged to the logger `fastevent`, and stops neither the other callbacks nor `set()`.
+        callbacks were added. At the timeout of an event that sets itself, that is a thread that all such events share, or one
+        that looked at the event first. What *function* raises is logged to the logger `fastevent`, and stops neither the other
+        callbacks nor `set()`.
 
         Raises `TypeError` if *function* is not callable.
 
