@@ -378,12 +378,16 @@ cdef class EventCore:
             told.append((self, mine.sets, owned(mine.reason)))
 
     def _watch(self):
-        """Have every `set()` from now on call `tell()`. Return how often the flag went up so far, whether it is, and why."""
+        """Have every `set()` from now on call `tell()`. Return what `_snapshot()` does."""
+        marked(self, WATCHED)
+        return self._snapshot()
+
+    def _snapshot(self):
+        """Return how often the flag went up so far, whether it is, and why."""
         cdef uint32_t sets
         cdef bint is_set
         cdef PyObject *reason
         enter(self)
-        self._marks |= WATCHED
         sets = self._sets
         is_set = load_acquire(&self._flag) == PY_TRUE
         reason = self._reason
@@ -481,7 +485,7 @@ cdef int tell_of(EventCore self, Told of) except -1:
     cdef list told = [(self, of.sets, owned(of.reason))]
     try:
         tell(told)
-    except:  # a signal handler's: tell the others all the same, and nobody twice
+    except BaseException:  # a signal handler's: tell the others all the same, and nobody twice
         tell(told)
         raise
     return 0

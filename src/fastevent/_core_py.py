@@ -290,7 +290,11 @@ class EventCore:
                 return
 
     def _watch(self) -> tuple[int, bool, Any]:
-        """Have every `set()` from now on call `tell()`. Return how often the flag went up so far, whether it is, and why."""
+        """Have every `set()` from now on call `tell()`. Return what `_snapshot()` does."""
+        return EventCore._snapshot(self)
+
+    def _snapshot(self) -> tuple[int, bool, Any]:
+        """Return how often the flag went up so far, whether it is, and why."""
         state = self._newest()
         return state.sets, state.crowd is None, state.reason
 

@@ -104,7 +104,7 @@ class Event(_core.EventCore, threading.Event):
     # See `_subscribers`. An event gets a dict of its own with the first one.
     _children: dict[Child, None] = {}  # noqa: RUF012
     _callbacks: dict[Callback, Callback] = {}  # noqa: RUF012
-    _told = 0  # how often the event was set, as far as all its children know
+    _told: dict[int, None] = {}  # noqa: RUF012  # the last set, by its count, that all children know of
     _parents: tuple[tuple[Event, Child], ...] = ()
 
     _that_sets_itself: type[Event]  # of a class: the one of those of its events that set themselves
@@ -177,7 +177,8 @@ class Event(_core.EventCore, threading.Event):
 
         Thread safety: safe on shared objects. It never waits: a call that has begun goes on.
         """
-        return sum(self._unsubscribe(callback) for callback in list(self._callbacks) if callback.function == function)
+        ours = [callback for callback in list(self._callbacks) if callback.function == function]
+        return sum(self._callbacks.pop(callback, None) is not None for callback in ours)
 
     async def wait_async(self, timeout: float | None = None) -> bool:
         """Do what `wait()` does in a coroutine of `asyncio`: other tasks run meanwhile, and no thread waits.
@@ -248,8 +249,10 @@ class Event(_core.EventCore, threading.Event):
             parent._children.pop(child, None)
         cls = _sets_itself(type(self)) if set_on_timeout else _plain(type(self))
         if cls is not type(self):
-            self.__class__ = cls
+            self.__class__ = cls  # pyright: ignore[reportAttributeAccessIssue]
         self._parents = tuple((parent, parent._adopt(self)) for parent in parents)
+        vars(self).pop("_timer", None)  # that of an earlier, longer timeout
+        self._arm()
 
     def _adopt(self, child: Event) -> Child:
         self.is_set()  # it may be time that it sets itself
@@ -282,8 +285,8 @@ class Event(_core.EventCore, threading.Event):
         callback.call(self)
 
     def _unsubscribe(self, callback: Callback) -> bool:
-        """Return whether that came in time, that is, before a `set()` took it."""
-        return self._callbacks.pop(callback, None) is not None
+        """Return whether that came in time, that is, before any `set()`."""
+        return self._callbacks.pop(callback, None) is not None and self._snapshot()[0] == callback.born
 
     def _arm(self) -> None:
         """See to it that subscribers hear of a timeout: the others have to look."""
@@ -367,14 +370,14 @@ class _SetsItself(Event):
     def wait(self, timeout: float | None = None) -> bool:
         if self.is_set():
             return True
-        deadline = NEVER
+        deadline, sets = NEVER, self._snapshot()[0]
         if timeout is not None:
             seconds = wait_seconds(timeout)
             if not seconds > 0:
                 return False
             deadline = deadline_after(monotonic_ns(), seconds)
         while not super().wait((min(deadline, self._sets_itself_at()) - monotonic_ns()) / 1e9):
-            if self.is_set():
+            if self.is_set() or self._snapshot()[0] != sets:  # it may have been set and cleared between two rounds
                 return True
             if monotonic_ns() >= deadline:
                 return False

@@ -5,8 +5,8 @@ knows how often the flag had gone up when it was born, and a `set()` tells those
 after a `clear()` is told of a `set()` before it. Whoever subscribes looks at that count before and after: if it has changed,
 the subscriber may have been overlooked, so it is told then and there.
 
-To be told twice does no harm: a child is set already; and of all who would call a callback, one takes it out of the dict. So a
-`set()` may help another that is still on its way, and begin anew where a signal handler interrupted it.
+To be told twice does no harm: a child is set already, somebody who waits is awake; and of all who would call a callback, one
+takes it out of the dict. So a `set()` may help another that is still on its way, and begin anew where a signal handler raised.
 """
 
 from __future__ import annotations
@@ -78,24 +78,31 @@ def tell(told: list[Told]) -> None:
     """Set the children of the events in *told*, and theirs in turn; then call all callbacks."""
     reached = set()
     for event, sets, reason in told:  # which grows meanwhile: a tree of any depth takes no recursion
-        if event._told != sets and (id(event), sets) not in reached:
+        if sets not in event._told and (id(event), sets) not in reached:
             reached.add((id(event), sets))
             for child in list(event._children):
                 if was_born_before(child, sets) and (heir := child()) is not None:
                     heir._take_over(reason, told)
                     child.born = sets - 1  # it may live longer than a count is good for
     for event, sets, _ in told:
-        event._told = sets
+        if sets not in event._told:
+            done = event.__dict__.setdefault("_told", {})
+            for earlier in list(done):
+                done.pop(earlier, None)
+            done[sets] = None
     due = [
         (event, callback) for event, sets, _ in told for callback in list(event._callbacks) if was_born_before(callback, sets)
     ]
     due.sort(key=lambda call: not isinstance(call[1], Waker))
     error = None
     for event, callback in due:
-        if event._callbacks.pop(callback, None) is not None:
-            try:
+        try:
+            if isinstance(callback, Waker):  # it stays until it was called: should a signal handler raise, it is called again
                 callback.call(event)
-            except BaseException as caught:  # sys.exit(), Ctrl-C: after the others
-                error = error or caught
+                event._callbacks.pop(callback, None)
+            elif event._callbacks.pop(callback, None) is not None:
+                callback.call(event)
+        except BaseException as caught:  # sys.exit(), Ctrl-C: after the others
+            error = error or caught
     if error is not None:
         raise error

@@ -54,8 +54,8 @@ def arm(event: Any) -> None:
         raise
 
 
-def _forget(reference: _Armed) -> None:
-    _armed.pop(reference, None)
+def _forget(reference: _Armed, armed: dict[_Armed, None] = _armed) -> None:
+    armed.pop(reference, None)  # an argument: at the exit of the interpreter, globals are gone before events are
 
 
 def _run() -> None:

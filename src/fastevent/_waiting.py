@@ -74,4 +74,5 @@ def _collect(missing: dict[int, Event], seen: dict[int, bool], enough: int, dead
                 return
     finally:
         for event, waker in wakers:
-            event._unsubscribe(waker)
+            if not event._unsubscribe(waker):  # the set() that came in between may not have told us yet
+                seen[id(event)] = True
