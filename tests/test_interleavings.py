@@ -232,8 +232,8 @@ CROWD = "crowd = {} if state.crowd is None else state.crowd"
             None,
         ),
         ("if is_set:\n            told", "if False:\n            told", [adopts, sets], None),
-        ("if event._told < sets and (", "if False and (", [sets], None),
-        ("callback.born < sets]", "True]", [sets, sets_and_clears, adds_a_callback], None),
+        ("if sets not in event._told and (", "if False and (", [sets], None),
+        ("if was_born_before(callback, sets)", "if True", [sets, sets_and_clears, adds_a_callback], None),
     ],
     ids=[
         "does not look again",
