@@ -14,7 +14,7 @@ from conftest import CORES
 ROOT = Path(__file__).parent.parent
 ENGINE = "ddeutil-workflow==0.0.86"
 
-MODULES = {"__init__", "__main__", "_config", "_core_py", "_event", "_timeouts"}
+MODULES = {"__init__", "__main__", "_config", "_core_py", "_event", "_patch", "_run", "_timeouts"}
 CONTENT = {f"fastevent/{name}.py" for name in MODULES} | {
     "fastevent.pth",
     "fastevent/_namespace/ddeutil/workflow/event.py",
