@@ -88,6 +88,12 @@ coverage:
 	cd build/coverage && $(abspath $(TOOL)) -m coverage combine --quiet && \
 		$(abspath $(TOOL)) -m coverage report --include='*.pyx' --fail-under=97
 
+# Other people's suites with the patch and without, in environments of their own; these write docs/compatibility.md.
+# NAMES="test_queue test_threading" takes some of them.
+.PHONY: stdlib-tests third-party engine thread-cost
+stdlib-tests third-party engine thread-cost: $(VENV)/made
+	$(IN) tests/compatibility.py $@ $(NAMES)
+
 $(VENV)/made:
 	$(PYTHON) -m venv $(VENV)
 	$(IN) -m pip install --quiet --upgrade 'pip>=25.1'
