@@ -217,7 +217,7 @@ def environment(name: str, *needs: str) -> Path:
 
 
 def inherited(mode: str, settings: dict[str, str] | None = None) -> dict[str, str]:
-    ours = ("FASTEVENT_", "WORKFLOW_CORE_", "PYTHON")
+    ours = ("FASTEVENT_", "WORKFLOW_", "PYTHON")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours) or name == "PYTHON_GIL"}
     return {**kept, **MODES[mode], **(settings or {})}
 
