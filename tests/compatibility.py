@@ -68,7 +68,7 @@ class Suite:
 
 
 THIRD_PARTY = [
-    Suite("apscheduler==3.11.0", ["anyio", "pytz", "sqlalchemy<2.1", "tornado"], ["-m", "not external_service"]),
+    Suite("apscheduler==3.11.0", ["anyio", "pytz", "sqlalchemy<2.1", "tornado"], ["-k", "not (etcd or mongodb or redis or rethinkdb or zookeeper)"]),
     Suite("opentelemetry-sdk==1.36.0", ["flaky", "opentelemetry-test-utils==0.57b0"], ["tests"]),
     Suite("paho-mqtt==2.1.0", [], ["tests"]),
     Suite("prometheus-client==0.22.1", ["asgiref", "twisted"], ["tests"]),
