@@ -18,6 +18,7 @@ import importlib.util
 import os
 import platform
 import re
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -46,6 +47,9 @@ STDLIB = """
     test_urllib2_localnet test_weakref test_wsgiref test_xmlrpc
 """.split()
 
+#: Tests that do not end on a virtual machine without the other side of its sockets.
+HANG = "*VSOCK*"
+
 #: What the patch changes by its nature, and which tests ask for that.
 BY_NATURE = {
     "test.test_faulthandler.FaultHandlerTests.test_dump_traceback_threads": "wants a waiting thread in `threading.py`",
@@ -68,14 +72,18 @@ class Suite:
 
 
 THIRD_PARTY = [
-    Suite("apscheduler==3.11.0", ["anyio", "pytz", "sqlalchemy<2.1", "tornado"], ["-k", "not (etcd or mongodb or redis or rethinkdb or zookeeper)"]),
+    Suite(
+        "apscheduler==3.11.0",
+        ["anyio", "pytz", "sqlalchemy<2.1", "tornado"],
+        ["-k", "not (etcd or mongodb or redis or rethinkdb or zookeeper)"],
+    ),
     Suite("opentelemetry-sdk==1.36.0", ["flaky", "opentelemetry-test-utils==0.57b0"], ["tests"]),
     Suite("paho-mqtt==2.1.0", [], ["tests"]),
     Suite("prometheus-client==0.22.1", ["asgiref", "twisted"], ["tests"]),
     Suite("tenacity==9.1.2", ["tornado", "typeguard"], ["tests"]),
     Suite("tqdm==4.67.1", ["pytest-asyncio", "pytest-timeout", "rich"], ["tests"]),
     Suite("watchdog==6.0.0", ["flaky", "pytest-timeout", "PyYAML"], ["-o", "addopts=", "tests"]),
-    Suite("werkzeug==3.1.3", ["cryptography", "ephemeral-port-reserve", "pytest-timeout"], ["tests"]),
+    Suite("werkzeug==3.1.3", ["cryptography", "ephemeral-port-reserve", "pytest-timeout", "watchdog"], ["tests"]),
 ]
 
 #: The sdist of the engine has its tests without what they import: this is written anew after what they ask of it.
@@ -222,24 +230,31 @@ def inherited(mode: str, settings: dict[str, str] | None = None) -> dict[str, st
     return {**kept, **MODES[mode], **(settings or {})}
 
 
-def run(name: str, mode: str, folder: Path, command: list[object], settings: dict[str, str]) -> Outcome:
-    """Run a suite in one mode; *command* writes a JUnit report to the path that is appended to it."""
+def run(name: str, mode: str, folder: Path, command: list[object], settings: dict[str, str], kept: bool = False) -> Outcome:
+    """Run a suite in one mode, unless its report is *kept*; *command* writes one to the path that is appended to it."""
     report, log = (WORK / f"logs/{name}-{mode}{suffix}" for suffix in (".xml", ".log"))
     log.parent.mkdir(parents=True, exist_ok=True)
-    report.unlink(missing_ok=True)
     outcome = Outcome()
-    with log.open("w") as output:
-        words = [str(word) for word in (*command[:-1], f"{command[-1]}{report}")]
-        process = subprocess.Popen(
-            words, cwd=folder, env=inherited(mode, settings), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            start_new_session=True,
-        )  # fmt: skip
-        try:
-            code = process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, 9)
-            process.wait()
-            code = None
+    code: int | None = 0
+    if not (kept and report.exists()):
+        report.unlink(missing_ok=True)
+        with log.open("w") as output:
+            words = [str(word) for word in (*command[:-1], f"{command[-1]}{report}")]
+            process = subprocess.Popen(
+                words,
+                cwd=folder,
+                env=inherited(mode, settings),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+            try:
+                code = process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                code = None
     if report.exists():
         for case in ElementTree.parse(report).iter("testcase"):
             outcome.tests += 1
@@ -252,10 +267,12 @@ def run(name: str, mode: str, folder: Path, command: list[object], settings: dic
     return outcome
 
 
-def compare(name: str, folder: Path, command: list[object], settings: dict[str, str]) -> tuple[Outcome, dict[str, Outcome]]:
+def compare(
+    name: str, folder: Path, command: list[object], settings: dict[str, str], kept: bool
+) -> tuple[Outcome, dict[str, Outcome]]:
     """Run a suite in every mode. Return what it gives without the patch, and what fails with it only."""
-    without = run(name, "without", folder, command, settings)
-    new = {mode: run(name, mode, folder, command, settings) for mode in ("c", "py")}
+    without = run(name, "without", folder, command, settings, kept)
+    new = {mode: run(name, mode, folder, command, settings, kept) for mode in ("c", "py")}
     for outcome in new.values():
         outcome.failed -= BY_NATURE.keys()
     for mode, outcome in new.items():
@@ -297,7 +314,7 @@ def interpreter() -> str:
     return f"{platform.python_implementation()} {platform.python_version()}{gil}"
 
 
-def stdlib_tests(names: list[str]) -> bool:
+def stdlib_tests(names: list[str], kept: bool) -> bool:
     modules = [name for name in names or STDLIB if importlib.util.find_spec(f"test.{name}")]
     if not modules:
         raise SystemExit(f"{interpreter()} comes without its tests")
@@ -305,8 +322,8 @@ def stdlib_tests(names: list[str]) -> bool:
     (WORK / "cwd").mkdir(exist_ok=True)
     total, totals = Outcome(), {"c": Outcome(), "py": Outcome()}
     for module in modules:
-        command = [python, "-m", "test", "-v", "-u", "none", module, "--junit-xml="]
-        without, new = compare(module, WORK / "cwd", command, {})
+        command = [python, "-m", "test", "-v", "-u", "none", "-i", HANG, module, "--junit-xml="]
+        without, new = compare(module, WORK / "cwd", command, {}, kept)
         total.tests += without.tests
         total.failed |= without.failed
         for mode, outcome in new.items():
@@ -316,19 +333,19 @@ def stdlib_tests(names: list[str]) -> bool:
     return not any(outcome.failed for outcome in totals.values())
 
 
-def third_party(names: list[str]) -> bool:
+def third_party(names: list[str], kept: bool) -> bool:
     chosen = [suite for suite in THIRD_PARTY if not names or suite.requirement.partition("==")[0] in names]
-    return all([package(suite, "third-party") for suite in chosen])
+    return all([package(suite, "third-party", kept) for suite in chosen])
 
 
-def engine(names: list[str]) -> bool:
-    good = package(ENGINE, "engine")
+def engine(names: list[str], kept: bool) -> bool:
+    good = package(ENGINE, "engine", kept)
     python = WORK / ENGINE.requirement.partition("==")[0] / "venv/bin/python"
     ours = [python, "-m", "pytest", "-rP", "--show-capture=stdout", ROOT / "tests/test_engine.py"]
     return subprocess.run(ours, cwd=ROOT, env=inherited("without")).returncode == 0 and good
 
 
-def thread_cost(names: list[str]) -> bool:
+def thread_cost(names: list[str], kept: bool) -> bool:
     """Measure what a thread costs; at most a tenth more under the patch, which is what the measurement itself varies by."""
     python = environment("thread-cost")
     row, ratios = [], []
@@ -342,7 +359,7 @@ def thread_cost(names: list[str]) -> bool:
     return max(ratios) < 1.1
 
 
-def package(suite: Suite, section: str) -> bool:
+def package(suite: Suite, section: str, kept: bool) -> bool:
     name, _, version = suite.requirement.partition("==")
     python = environment(name, suite.requirement, "pytest", *suite.needs)
     folder = WORK / name
@@ -357,7 +374,7 @@ def package(suite: Suite, section: str) -> bool:
         (source / path).parent.mkdir(parents=True, exist_ok=True)
         (source / path).write_text(text)
     command = [python, "-m", "pytest", "-p", "no:cacheprovider", *suite.arguments, "--junitxml="]
-    without, new = compare(name, source, command, suite.settings)
+    without, new = compare(name, source, command, suite.settings, kept)
     write_row(section, f"{name} {version}", interpreter(), *cells(without, new))
     return not any(outcome.failed for outcome in new.values())
 
@@ -367,13 +384,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=commands)
     parser.add_argument("names", nargs="*", help="of the modules or packages; all of them without")
+    parser.add_argument("--resume", action="store_true", help="go on after a run that was interrupted: keep its reports")
     options = parser.parse_args()
     for old in (WORK / "wheel").glob("*.whl"):
         old.unlink()
     WORK.mkdir(parents=True, exist_ok=True)
     (WORK / "pytest.ini").write_text("")  # a suite without a configuration shall not find ours
     call(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", WORK / "wheel", ROOT)
-    return 0 if commands[options.command](options.names) else 1
+    return 0 if commands[options.command](options.names, options.resume) else 1
 
 
 if __name__ == "__main__":
