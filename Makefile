@@ -75,7 +75,9 @@ valgrind:
 	$(INSTALL)
 	PYTHONMALLOC=malloc valgrind --quiet --fair-sched=yes --error-exitcode=9 $(TOOL) tests/stress.py $(SECONDS)
 
-# In a copy: only there Cython traces lines. Left out are the tests that tracing slows down too much, and those of other builds.
+# In a copy: only there Cython traces lines, for a Python before 3.13, which coverage then follows. Left out are the tests that
+# tracing slows down too much, and those that interrupt the tracer or take its memory.
+coverage: export COVERAGE_CORE = ctrace
 coverage:
 	$(MAKE) $(VENV)-$@/made VENV=$(VENV)-$@
 	$(TOOL) -m pip install --quiet 'setuptools>=77' Cython 'coverage>=7.10' pytest
@@ -83,10 +85,11 @@ coverage:
 	cp -r LICENSE README.md docs pyproject.toml setup.py src tests build/coverage
 	sed -i '1s/$$/, linetrace=True/' build/coverage/src/fastevent/_core_c.pyx
 	cd build/coverage && CFLAGS="-O0 -DCYTHON_TRACE_NOGIL=1" $(abspath $(TOOL)) setup.py --quiet build_ext --inplace
-	-cd build/coverage && PYTHONPATH=$$PWD/src $(abspath $(TOOL)) -m coverage run -m pytest tests/test_contract.py \
-		tests/test_parity.py tests/test_waiting.py -k "not interpreter and not ping_pong and not moment and not midst"
+	cd build/coverage && PYTHONPATH=$$PWD/src $(abspath $(TOOL)) -m coverage run -m pytest tests/test_contract.py \
+		tests/test_parity.py tests/test_waiting.py "tests/test_faults.py::test_fault[c-fork_while_a_herd_is_woken]" \
+		-k "not interpreter and not ping_pong and not moment and not midst and not written and not ctrl_c and not memory"
 	cd build/coverage && $(abspath $(TOOL)) -m coverage combine --quiet && \
-		$(abspath $(TOOL)) -m coverage report --include='*.pyx' --fail-under=97
+		$(abspath $(TOOL)) -m coverage report --include='*.pyx' --fail-under=98
 
 # Other people's suites with the patch and without, in environments of their own; these write docs/compatibility.md.
 # NAMES="test_queue test_threading" takes some of them.

@@ -12,13 +12,16 @@ import gc
 import importlib
 import multiprocessing
 import os
+import select
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
 import weakref
+from functools import partial
 from math import inf
 
 FAULTS = {}
@@ -290,6 +293,74 @@ def fork_in_the_midst(Event, scale):
     as_good_as_new(event)
 
 
+@fault
+def fork_in_a_nested_wait(Event, scale):
+    """A handler's wait() in the midst of a wait() is interrupted by a fork; one set() in the child ends both"""
+    event, parent, pids = Event(), os.getpid(), []
+
+    def waits(*_):
+        assert event.wait() in (True, None)
+
+    def sets():
+        time.sleep(0.2)
+        event.set()
+
+    def forks(*_):
+        pids.append(os.fork())
+        if pids[-1] == 0:
+            signal.alarm(20)
+            started(sets)
+
+    def interrupts():
+        for number in (signal.SIGUSR1, signal.SIGUSR2):
+            time.sleep(0.2)
+            os.kill(parent, number)
+        sets()  # on PyPy, the second handler runs only when the first is through
+
+    signal.signal(signal.SIGUSR1, waits)
+    signal.signal(signal.SIGUSR2, forks)
+    others = waiting(event, 3)
+    started(interrupts)
+    waits()
+    if os.getpid() != parent:
+        os._exit(42)
+    assert os.waitstatus_to_exitcode(os.waitpid(pids[0], 0)[1]) == 42
+    joined(others)
+    as_good_as_new(event)
+
+
+@fault
+def fork_while_a_herd_is_woken(Event, scale):
+    """A fork by a handler in wait(), while another thread's set() is on its way to it: the child's wait() ends"""
+    sys.setswitchinterval(0.5)  # who sets keeps the GIL from the signal to the set(), if its set() keeps it at all
+    for _ in range(int(10 * scale) or 1):
+        event, parent, pids = Event(), os.getpid(), []
+
+        def forks(*_, event=event, pids=pids):
+            pids.append(os.fork())
+            if pids[-1] == 0:
+                signal.alarm(20)
+                threading.Timer(0.2, event.set).start()  # the other one may have come too late for this process
+
+        def interrupts_and_sets(event=event):
+            time.sleep(0.1)
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+            event.set()
+
+        signal.signal(signal.SIGUSR1, forks)
+        others = waiting(event, 100)
+        started(interrupts_and_sets)
+        event.wait()
+        if os.getpid() != parent:
+            os._exit(42)
+        while not pids:
+            time.sleep(0.001)
+        assert os.waitstatus_to_exitcode(os.waitpid(pids[0], 0)[1]) == 42
+        joined(others)
+    sys.setswitchinterval(0.005)
+    as_good_as_new(event)
+
+
 def _use_in_process(Event):
     as_good_as_new(Event())
 
@@ -420,6 +491,50 @@ def never_early(Event, scale):
                     early.append(microseconds)
 
     joined(started(*[waits] * 8), 60 * scale)
+    assert not early, early[:10]
+
+
+@fault
+def clock_jumps(Event, scale):
+    """The system clock is set hours back and forth, a thousand times, while threads wait: no effect
+
+    Needs faketime, which changes the time that this process reads, not the system's: a lock that waits already sees no jump.
+    The locks of CPython 3.10 and of PyPy wait for a moment of the system clock, so there a wait with a timeout may last as
+    long as that is set back: nothing of ours can help, and what is checked there is that no wait is early.
+    """
+    clock = os.environ.get("FAKETIME_TIMESTAMP_FILE")
+    if clock is None:  # start over, where this file says how wrong the system clock is
+        with tempfile.TemporaryDirectory() as folder:
+            settings = f"FAKETIME_TIMESTAMP_FILE={folder}/clock", "FAKETIME_NO_CACHE=1"
+            faked = "faketime", "-m", "--exclude-monotonic", "-f", "+0", "env", "-u", "FAKETIME", *settings
+            raise SystemExit(subprocess.call([*faked, sys.executable, *sys.argv]))
+
+    def jump(hours):
+        with open(clock + ".new", "w") as new:
+            new.write(f"{hours:+}h")
+        os.replace(clock + ".new", clock)
+
+    def waits(event, timeout):
+        while not stop:
+            start = time.monotonic_ns()
+            if event.wait(timeout) is False and time.monotonic_ns() - start < timeout * 1e9:
+                early.append(timeout)
+
+    event, early, stop = Event(), [], []
+    timed = [Event(3600), Event(0.001)] if hasattr(Event, "check_timeout") else []
+    jump(0)
+    threads = started(*[partial(waits, event, timeout) for timeout in (0.0003, 0.001, 0.01, 0.05)])
+    for _ in range(int(500 * scale)):
+        for hours in (5, -5):
+            before = time.time()
+            jump(hours)
+            assert abs(time.time() - before) > 3600, "the clock does not jump"
+            select.select([], [], [], 0.001)  # faketime breaks a sleep() during which the clock is set
+            assert [it.check_timeout() for it in timed] in ([], [False, True])
+    stop.append(True)
+    if sys.version_info < (3, 11) or sys.implementation.name != "cpython":
+        event.set()
+    joined(threads)
     assert not early, early[:10]
 
 

@@ -5,6 +5,7 @@ A process that says nothing for the limit of its fault hangs; the limits are sev
 
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +30,24 @@ SUBJECTS = {
     "eventfd": ("eventfd:EventFD", "eventfd", {}),
     "threading-value-event": ("faults_table:ValueEvent", "threading-value-event", {}),
 }
+
+
+HEADER = """\
+# What happens to an event when…
+
+Made by `make faults` on CPython {python}, {system}: {versions}.
+
+Each cell is a process that ran one of the programs in `tests/faults.py`, which ask no more of an event than the methods of
+`threading.Event`, with {scale} times the numbers named here:
+
+- ✓: the event stood it. Nobody was stuck; nothing was lost, too early or left behind.
+- **hangs**: the process did not end within {limit} seconds, several times what it takes.
+- **crashes**: a signal ended it.
+- **…Error**: what it raised. An `AssertionError` is a broken promise, such as a lost wake-up or a `False` before its time.
+- has no…, takes no…: it lacks what the program needs.
+
+Much of this is a matter of the moment: what one run does not find, another may.
+"""
 
 
 def AiologicEvent():
@@ -69,7 +88,7 @@ def outcome(name, path, settings):
         except ProcessLookupError:
             pass
     if process.returncode == 0 and not output:
-        return "fine"
+        return "✓"
     if process.returncode < 0:
         return f"**crashes**: {signal.Signals(-process.returncode).name}"
     last = output.strip().splitlines()[-1] if output.strip() else "says nothing"
@@ -80,10 +99,12 @@ def outcome(name, path, settings):
         return "takes no timeout"
     if "threads hang" in text:
         return f"**{text} for ever**"
-    return f"**{kind}**: {text[:60]}".rstrip(": ") if text else f"**{kind[:60]}**"
+    return f"**{kind}**: {text[:60]}" if text else f"**{kind[:60].rstrip(':')}**"
 
 
 def main():
+    if shutil.which("faketime") is None:
+        sys.exit("faketime is not installed, and the fault clock_jumps needs it")
     rows = {name: [] for name in FAULTS}
 
     def run(names):
@@ -100,14 +121,12 @@ def main():
         thread.join()
 
     versions = ", ".join(f"{dist} {version(dist)}" for dist in dict.fromkeys(dist for _, dist, _ in SUBJECTS.values() if dist))
-    print("# What happens to an event when…\n")
     print(
-        f"Made by `make faults` on CPython {platform.python_version()}, {platform.system()}: {versions}. Each cell is a process"
+        HEADER.format(python=platform.python_version(), system=platform.system(), versions=versions, limit=LIMIT, scale=SCALE)
     )
-    print(f"that runs one of the programs in `tests/faults.py`; one that does not end within {LIMIT} seconds hangs.\n")
     print(f"| | {' | '.join(SUBJECTS)} |\n|---|{'---|' * len(SUBJECTS)}")
     for name, cells in rows.items():
-        print(f"| {FAULTS[name].__doc__} | {' | '.join(cells)} |")
+        print(f"| `{name}`: {FAULTS[name].__doc__.splitlines()[0]} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

@@ -219,6 +219,30 @@ def test_timed_out_waits_leave_no_memory_behind(Event):
     assert after - before < 5000
 
 
+def test_a_call_that_gets_no_memory_leaves_the_event_as_it_was(core):
+    pytest.importorskip("_testcapi", reason="this interpreter cannot let an allocation fail")
+    code = """if True:
+        import _testcapi
+        from fastevent import Event
+        event, failed = Event(), set()
+        def make(): Event(5)
+        def wait(): event.wait(1e-9)
+        for call in (make, wait):
+            for allocation in range(3):
+                _testcapi.set_nomemory(allocation, allocation + 1)
+                try:
+                    call()
+                except (MemoryError, RuntimeError):  # the latter from Python's own lock
+                    failed.add(call)
+                finally:
+                    _testcapi.remove_mem_hooks()
+                assert event.wait(0.0001) is False
+        event.set()
+        print(len(failed), event.wait())
+    """
+    assert python(code, core) == "2 True\n"
+
+
 # Reentrancy
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 from _thread import allocate_lock, get_ident
+from threading import local
 from time import monotonic_ns, sleep
 from typing import TYPE_CHECKING, Any
 
@@ -27,12 +28,17 @@ _HERD = 32  # after so many wake-ups, a set() lets go of the GIL: if all of a la
 
 _this_process = object()  # another one in every forked process
 _surviving_thread = 0  # the only thread of the parent process that lives on in this one
+_waits: Any = local()  # its `__dict__` has the waiters of this thread, of its signal handlers, too, and what they wait for
 
 
 def _after_fork_in_child() -> None:
     global _this_process, _surviving_thread
     _this_process = object()
     _surviving_thread = get_ident()
+    # A signal handler may have forked in the midst of wait(), and who was on the way to wake that did not come along.
+    for waiter, (state, crowd) in list(_waits.__dict__.items()):
+        if state.get(_CROWD) is not crowd:
+            waiter.wake()
 
 
 if hasattr(os, "register_at_fork"):
@@ -54,6 +60,12 @@ class _Waiter:
         """Tell whether the thread exists in this process; no other must be touched after a fork."""
         return self.process is _this_process or self.thread == _surviving_thread
 
+    def wake(self) -> None:
+        try:
+            self.lock.release()
+        except RuntimeError:  # it was woken before
+            pass
+
 
 _Crowd = dict[_Waiter, None]
 
@@ -63,10 +75,7 @@ def _wake(crowd: _Crowd) -> None:
         if woken % _HERD == 0:
             sleep(0)
         if waiter.is_here():
-            try:
-                waiter.lock.release()
-            except RuntimeError:  # it was woken before
-                pass
+            waiter.wake()
 
 
 class _State:
@@ -173,8 +182,9 @@ class EventCore:
 
     def _wait_until(self, crowd: _Crowd, deadline: int, own: bool) -> bool:
         longest = longest_wait()
-        waiter = _Waiter()
+        waiter, waits = _Waiter(), _waits.__dict__
         try:
+            waits[waiter] = self._state, crowd
             crowd[waiter] = None
             while self._state.get(_CROWD) is crowd:
                 if own:  # clear() may have put it off
@@ -185,6 +195,7 @@ class EventCore:
             return self._state.get(_CROWD) is not crowd  # a set() may have come as time ran out
         finally:
             crowd.pop(waiter, None)
+            waits.pop(waiter, None)
 
     def _period(self) -> tuple[float | None, int, int]:
         """Return the timeout in seconds or None, and the start and the deadline of the running period in nanoseconds."""
