@@ -83,7 +83,6 @@ THIRD_PARTY = [
     Suite("tenacity==9.1.2", ["tornado", "typeguard"], ["tests"]),
     Suite("tqdm==4.67.1", ["pytest-asyncio", "pytest-timeout", "rich"], ["tests"]),
     Suite("watchdog==6.0.0", ["flaky", "pytest-timeout", "PyYAML"], ["-o", "addopts=", "tests"]),
-    Suite("werkzeug==3.1.3", ["cryptography", "ephemeral-port-reserve", "pytest-timeout", "watchdog"], ["tests"]),
 ]
 
 #: The sdist of the engine has its tests without what they import: this is written anew after what they ask of it.
