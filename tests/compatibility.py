@@ -340,7 +340,7 @@ def third_party(names: list[str], kept: bool) -> bool:
 def engine(names: list[str], kept: bool) -> bool:
     good = package(ENGINE, "engine", kept)
     python = WORK / ENGINE.requirement.partition("==")[0] / "venv/bin/python"
-    ours = [python, "-m", "pytest", "-rP", "--show-capture=stdout", ROOT / "tests/test_engine.py"]
+    ours = [python, "-m", "pytest", "-p", "no:asyncio", "-rP", "--show-capture=stdout", ROOT / "tests/test_engine.py"]
     return subprocess.run(ours, cwd=ROOT, env=inherited("without")).returncode == 0 and good
 
 
