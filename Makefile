@@ -111,6 +111,17 @@ instructions:
 	$(INSTALL)
 	$(TOOL) benchmarks/instructions.py $(if $(UPDATE),--update)
 
+# Other people's suites with the patch and without, in environments of their own; these write docs/compatibility.md.
+# NAMES="test_queue test_threading" takes some of them.
+.PHONY: stdlib-tests third-party engine thread-cost ecosystem
+stdlib-tests third-party engine thread-cost: $(VENV)/made
+	$(IN) tests/compatibility.py $@ $(NAMES)
+
+# What gevent and PyInstaller make of it, after make test.
+ecosystem:
+	$(IN) -m pip install --quiet --only-binary :all: --group ecosystem
+	$(IN) -m pytest tests/test_ecosystem.py $(ARGS)
+
 $(VENV)/made:
 	$(PYTHON) -m venv $(VENV)
 	$(IN) -m pip install --quiet --upgrade 'pip>=25.1'

@@ -21,6 +21,8 @@ MODULES = {
     "_core_py",
     "_coroutines",
     "_event",
+    "_patch",
+    "_run",
     "_subscribers",
     "_timeouts",
     "_timer",

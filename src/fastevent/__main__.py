@@ -1,4 +1,4 @@
-"""`python -m fastevent`: what is active here, and how fast it is here."""
+"""`python -m fastevent`: what is active here, and how fast it is here; `run`: a program under the patch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from math import inf
 from timeit import Timer
 from typing import Any
 
-from fastevent import IMPLEMENTATION, Event, _config, check_interval, default_timeout
+from fastevent import IMPLEMENTATION, Event, _config, check_interval, default_timeout, patch_threading
+from fastevent._run import run
 
 ROUNDS = 25
 CALLS = 5_000
@@ -242,11 +243,25 @@ def number(value: float) -> str:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m fastevent", description="Show what is active here, and how fast it is here.")
     parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+    runner = parser.add_subparsers(title="commands").add_parser(
+        "run", help="run a program with threading.Event replaced by fastevent.Event", usage="%(prog)s [-m] PROGRAM [ARGUMENTS]"
+    )
+    runner.add_argument("-m", dest="as_module", action="store_true", help="PROGRAM is the name of a module, not a path")
+    runner.add_argument("program", nargs=argparse.PARSER, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    running = "program" in options
+    if running and not options.as_module and not os.path.exists(options.program[0]):
+        runner.error(f"there is no file {options.program[0]!r}")
     try:
-        facts = active()
+        if running:
+            patch_threading()
+        else:
+            facts = active()
     except ValueError as error:
         parser.error(str(error))
+    if running:
+        run(*options.program, as_module=options.as_module)
+        return 0
     if options.json:
         print(json.dumps({**facts, **measure()}, indent=2))
         return 0

@@ -37,6 +37,13 @@ else:
             raise
         from fastevent import _core_py as _core
 
+if TYPE_CHECKING:
+    from threading import Event as ThreadingEvent
+else:
+    # The interpreter's own, also where another copy of this package, or gevent, has put a class of its own in its place.
+    _started = type(threading.main_thread()._started)
+    ThreadingEvent = next(cls for cls in (*threading.Event.__mro__, _started) if cls.__module__ == "threading")
+
 _E = TypeVar("_E", bound="Event")
 
 #: Which core runs: "c" or "python".
@@ -82,7 +89,7 @@ class EventStatus(NamedTuple):
     """How many events have this one for a parent."""
 
 
-class Event(_core.EventCore, threading.Event):
+class Event(_core.EventCore, ThreadingEvent):
     """A `threading.Event` with a timeout: a flag that threads set, poll and wait for.
 
     *timeout* is in seconds and runs from now, on the clock of `time.monotonic()`: `check_timeout()` tells when it has passed.

@@ -1,0 +1,262 @@
+"""Events where other libraries, and other parts of the standard one, meet them."""
+
+import contextlib
+import copy
+import dataclasses
+import functools
+import inspect
+import os
+import pydoc
+import shutil
+import subprocess
+import sys
+import threading
+import typing
+import weakref
+import zipapp
+from pathlib import Path
+
+import pytest
+from conftest import CORES
+from helpers import CORE_SWITCH, PATIENCE, python
+
+
+def package_folder():
+    return Path(CORES["py"].__file__).parent
+
+
+def test_dataclasses(Event):
+    @dataclasses.dataclass
+    class Job:
+        name: str
+        cancel: Event = dataclasses.field(default_factory=Event)
+        limit: threading.Event | None = None
+
+    one, other = Job("one"), Job("other")
+    assert one.cancel is not other.cancel and type(one.cancel) is Event
+    one.cancel.set()
+    assert not other.cancel.is_set() and one == one and one != other
+    assert dataclasses.replace(one, name="renamed").cancel is one.cancel
+    assert "cancel=<fastevent.Event at" in repr(one)
+    # They copy every field, and an event is no value.
+    for copies in dataclasses.asdict, dataclasses.astuple, copy.deepcopy:
+        with pytest.raises(TypeError, match=r"cannot pickle or copy <fastevent\.Event"):
+            copies(one)
+    assert copy.copy(one).cancel is one.cancel
+
+    @dataclasses.dataclass(frozen=True, slots=True)
+    class Frozen:
+        cancel: Event = dataclasses.field(default_factory=Event)
+
+    frozen = Frozen()
+    frozen.cancel.set()
+    assert frozen.cancel.is_set() and hash(frozen) == hash(Frozen(frozen.cancel))
+
+
+def test_functools(Event):
+    assert functools.partial(Event, timeout=PATIENCE)()._timeout == PATIENCE
+    event = Event()
+    stop = functools.partial(event.wait, 0)
+    assert stop() is False
+    event.set()
+    assert stop() is True
+
+    @functools.cache
+    def of(name, event):
+        return name, event
+
+    assert of("a", event) is of("a", event) and of("a", event) is not of("a", Event())
+
+    class Service:
+        @functools.cached_property
+        def stopped(self):
+            return Event()
+
+    service = Service()
+    assert service.stopped is service.stopped
+    ended = weakref.ref(service.stopped)
+    del service
+    assert ended() is None or sys.implementation.name != "cpython"
+
+    @functools.singledispatch
+    def kind(thing):
+        return "something"
+
+    kind.register(threading.Event, lambda event: "an event")
+    assert kind(event) == "an event"
+
+
+def test_contextlib(Event):
+    event = Event()
+    with contextlib.ExitStack() as stack:
+        stack.callback(event.set)
+        assert not event.is_set()
+    assert event.is_set()
+    with contextlib.suppress(RuntimeError):
+        try:
+            raise RuntimeError
+        finally:
+            event.clear()
+    assert not event.is_set()
+
+
+def test_annotations_of_threading_event_accept_ours(Event):
+    def work(event: typing.Optional[threading.Event] = None) -> bool:  # noqa: UP045  # as an engine writes it
+        event = event or threading.Event()
+        return event.is_set()
+
+    event = Event()
+    event.set()
+    assert work(event) is True and work() is False
+    hint = typing.get_type_hints(work)["event"]
+    assert any(isinstance(event, kind) for kind in typing.get_args(hint))
+    assert issubclass(Event, threading.Event)
+
+
+def test_pydantic(Event):
+    pydantic = pytest.importorskip("pydantic", reason="pydantic has no wheel here")
+
+    class Job(pydantic.BaseModel):
+        model_config = pydantic.ConfigDict(arbitrary_types_allowed=True)
+        name: str
+        cancel: Event = pydantic.Field(default_factory=Event)
+        parent: threading.Event | None = None
+
+    event = Event(timeout=PATIENCE)
+    job = Job(name="job", parent=event)
+    assert job.parent is event and type(job.cancel) is Event and job.cancel is not Job(name="other").cancel
+    assert Job(name="job", cancel=event).cancel is event
+    assert job.model_copy().parent is event
+    assert job.model_dump()["parent"] is event
+    event.set()
+    assert job.parent.is_set()
+    with pytest.raises(pydantic.ValidationError, match="instance of Event"):
+        Job(name="job", cancel="now")
+    with pytest.raises(pydantic.ValidationError, match="instance of Event"):
+        Job(name="job", cancel=threading.Event())  # who asks for ours does not get another
+    with pytest.raises(TypeError, match="cannot pickle or copy"):
+        job.model_copy(deep=True)
+
+    @pydantic.validate_call(config={"arbitrary_types_allowed": True})
+    def stop(event: threading.Event) -> bool:
+        return event.is_set()
+
+    assert stop(event) is True
+
+
+def public_methods(cls):
+    return [name for name in dir(cls) if not name.startswith("_") and callable(getattr(cls, name))]
+
+
+def test_every_public_method_has_a_signature_and_help(Event):
+    assert {"check_timeout", "clear", "is_set", "set", "wait"} <= set(public_methods(Event))
+    for name in public_methods(Event):
+        method = getattr(Event, name)
+        assert "self" in inspect.signature(method).parameters, name
+        assert "self" not in inspect.signature(getattr(Event(), name)).parameters, name
+        text = pydoc.plain(pydoc.render_doc(method))
+        assert f"{name}(" in text, text
+        if name != "isSet":  # `threading` documents it
+            summary = inspect.getdoc(method).splitlines()[0]
+            assert summary.endswith((".", ":")) and summary in text, text
+            assert "Thread safety:" in text, name
+    text = pydoc.plain(pydoc.render_doc(Event))
+    assert "class Event(" in text and "threading.Event" in text
+    assert "flag" in text and "cheapest way to poll" in text
+    assert str(inspect.signature(Event)).startswith("(timeout")
+
+
+def test_help_of_the_package(fastevent):
+    text = pydoc.plain(pydoc.render_doc(fastevent))
+    for name in fastevent.__all__:
+        assert name in text
+        if inspect.isfunction(getattr(fastevent, name)):
+            assert "Thread safety:" in getattr(fastevent, name).__doc__
+
+
+def test_a_tracer_sees_calls_of_events(Event):
+    """Debuggers and profilers hang on these hooks; an event must neither break them nor be broken by them."""
+    called = []
+
+    def trace(frame, kind, _):
+        called.append((kind, frame.f_code.co_name))
+        return trace
+
+    event = Event()
+
+    def work():
+        event.set()
+        return event.wait()
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        assert work() is True
+    finally:
+        sys.settrace(before)
+    assert ("call", "work") in called and ("return", "work") in called
+
+
+def test_a_zipapp_without_the_pth_file(tmp_path):
+    """The Python core runs inside the archive; an extension cannot be loaded from there, and is not looked for."""
+    source = tmp_path / "app"
+    shutil.copytree(package_folder(), source / "fastevent", ignore=shutil.ignore_patterns("__pycache__", "*.so", "*.pyd"))
+    (source / "__main__.py").write_text(
+        "import fastevent, threading\n"
+        "event = fastevent.Event(timeout=60)\n"
+        "threading.Timer(0.05, event.set).start()\n"
+        "print(event.wait(), fastevent.IMPLEMENTATION, 'app.pyz' in fastevent.__file__)\n"
+    )
+    archive = tmp_path / "app.pyz"
+    zipapp.create_archive(source, archive, compressed=True)
+    done = subprocess.run([sys.executable, "-I", "-S", archive], capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.stdout, done.stderr, done.returncode) == ("True python True\n", "", 0)
+
+
+def test_pyinstaller(tmp_path):
+    pytest.importorskip("PyInstaller", reason="make ecosystem installs it")
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import fastevent, threading\n"
+        "event = fastevent.Event(timeout=60)\n"
+        "threading.Timer(0.05, event.set).start()\n"
+        "print(event.wait(), fastevent.IMPLEMENTATION)\n"
+    )
+    build = [sys.executable, "-m", "PyInstaller", "--log-level=ERROR", "--distpath", tmp_path, "--specpath", tmp_path]
+    subprocess.run([*build, "--workpath", tmp_path / "work", program], check=True, timeout=600, cwd=tmp_path)
+    for core in CORES:
+        environment = {**os.environ, **CORE_SWITCH[core]}
+        done = subprocess.run([tmp_path / "program/program"], capture_output=True, text=True, timeout=PATIENCE, env=environment)
+        assert (done.stdout, done.stderr) == (f"True {'c' if core == 'c' else 'python'}\n", "")
+
+
+@pytest.mark.parametrize("monkey_first", [True, False])
+def test_gevent(core, monkey_first):
+    """Polling works; whether `wait()` lets the other greenlets run depends on the core and on who came first."""
+    pytest.importorskip("gevent", reason="make ecosystem installs it")
+    code = f"""if True:
+        {"from gevent import monkey; monkey.patch_all()" if monkey_first else "import fastevent"}
+        {"import fastevent" if monkey_first else "from gevent import monkey; monkey.patch_all()"}
+        import gevent, threading
+        polled, event = [], fastevent.Event()
+
+        def polls():
+            while not event.is_set():
+                polled.append(1)
+                gevent.sleep(0.005)
+
+        greenlet = gevent.spawn(polls)
+        gevent.spawn_later(0.1, event.set)
+        greenlet.join()
+        assert len(polled) > 1 and event.wait() and not fastevent.Event().wait(0.01)
+
+        ticks, done = [], fastevent.Event()
+        ticker = gevent.spawn(lambda: [(ticks.append(1), gevent.sleep(0.01)) for _ in range(10)])
+        gevent.sleep(0)
+        before = len(ticks)
+        assert done.wait(0.3) is False
+        print("others ran" if len(ticks) > before + 1 else "others stood still")
+        ticker.join()
+    """
+    cooperates = core == "py" and monkey_first
+    assert python(code, core) == ("others ran\n" if cooperates else "others stood still\n")
