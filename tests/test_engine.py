@@ -146,3 +146,26 @@ def test_cancelled_before_it_starts(workflow, tasks, Event):
     result = Run(workflow, event).outcome()
     assert result.status == CANCEL, result.context
     assert tasks.loaded == [] and result.context["jobs"] == {}
+
+
+def test_cancelled_by_hand_for_a_reason(workflow, tasks, Event):
+    event = Event()
+    run = Run(workflow, event)
+    assert tasks.two_are_loaded.wait(PATIENCE)
+    event.set(reason="the user pressed stop")
+    assert run.outcome().status == CANCEL
+    assert event.reason == "the user pressed stop"
+
+
+def test_cancelled_by_its_own_timeout(workflow, tasks, Event, fastevent):
+    """The engine only asks `is_set()`: with `set_on_timeout` that is enough."""
+    event = Event(timeout=1.5, set_on_timeout=True)
+    start = time.monotonic()
+    run = Run(workflow, event)
+    result = run.outcome()
+    print(f"{run.ended - start - 1.5:.3f} s from the deadline to the end")
+    assert result.status == CANCEL, result.context
+    assert run.ended - start >= 1.5
+    assert len(tasks.loaded) < 20
+    assert event.is_set() and event.check_timeout()
+    assert isinstance(event.reason, fastevent.EventTimeout)
