@@ -1,13 +1,16 @@
 """The workflow engine itself, executed in a thread with our event: `make engine` installs it and runs this."""
 
 import importlib
+import os
+import subprocess
 import sys
 import textwrap
 import threading
 import time
+from pathlib import Path
 
 import pytest
-from helpers import PATIENCE
+from helpers import CORE_SWITCH, PATIENCE
 
 engine = pytest.importorskip("ddeutil.workflow.workflow", reason="the engine is not installed: make engine does it")
 from ddeutil.workflow import CANCEL, SUCCESS, Workflow  # noqa: E402
@@ -169,3 +172,20 @@ def test_cancelled_by_its_own_timeout(workflow, tasks, Event, fastevent):
     assert len(tasks.loaded) < 20
     assert event.is_set() and event.check_timeout()
     assert isinstance(event.reason, fastevent.EventTimeout)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "CANCEL: the user pressed stop\n"),
+        (["--timeout", "1"], "CANCEL: timed out after 1 s\n"),
+        (["--leave-alone"], "SUCCESS: None\n"),
+    ],
+)
+def test_the_example(core, arguments, expected):
+    example = Path(__file__).parent.parent / "examples/engine.py"
+    environment = {**os.environ, **CORE_SWITCH[core]}
+    done = subprocess.run(
+        [sys.executable, example, *arguments], env=environment, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert done.returncode == 0 and done.stdout.endswith(expected), (done.stdout, done.stderr)

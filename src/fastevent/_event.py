@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from threading import Event as ThreadingEvent
 else:
     # The interpreter's own, also where another copy of this package, or gevent, has put a class of its own in its place.
-    _started = type(threading.main_thread()._started)
-    ThreadingEvent = next(cls for cls in (*threading.Event.__mro__, _started) if cls.__module__ == "threading")
+    ThreadingEvent = next((cls for cls in threading.Event.__mro__ if cls.__module__ == "threading"), None)
+    ThreadingEvent = ThreadingEvent or type(threading.main_thread()._started)
 
 _E = TypeVar("_E", bound="Event")
 
