@@ -1,4 +1,4 @@
-"""A workflow of the engine, cancelled: by hand after a while, or by the event's own timeout; needs `pip install ddeutil-workflow`.
+"""A workflow of the engine, cancelled by hand or by the timeout of the event; needs `pip install ddeutil-workflow`.
 
 python examples/engine.py                  # set() after two seconds
 python examples/engine.py --timeout 1      # the event sets itself
@@ -11,7 +11,6 @@ import threading
 from pathlib import Path
 
 from ddeutil.workflow import Workflow
-
 from fastevent import Event
 
 PIPELINE = """

@@ -225,6 +225,8 @@ class Event(_core.EventCore, ThreadingEvent):
 
         Raises `ValueError` outside the main thread, for what is not a signal, and for a signal whose present handler was not
         installed from Python, as that could not be restored.
+
+        Thread safety: for the main thread.
         """
         numbers = [signal.Signals(number) for number in signals] or [signal.SIGINT, signal.SIGTERM]
         if threading.current_thread() is not threading.main_thread():
