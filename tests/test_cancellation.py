@@ -588,6 +588,18 @@ def test_a_subclass_may_set_itself(Event):
     assert type(event) is Named and not event.is_set() and event.name == "m"
 
 
+def test_what_a_subclass_overrides_comes_first(Event):
+    class Counting(Event):
+        looks = 0
+
+        def is_set(self):
+            self.looks += 1
+            return super().is_set()
+
+    event = Counting(0, set_on_timeout=True)
+    assert event.is_set() and event.looks == 1 and event.reason is not None
+
+
 def test_waiters_see_it_and_never_early(Event):
     for timeout in (0.001, 0.01, 0.03):
         event = Event(timeout, set_on_timeout=True)

@@ -8,7 +8,7 @@ from conftest import CORES
 pytestmark = pytest.mark.skipif("c" not in CORES, reason="the Python core is alone here")
 
 PUBLIC = ["set", "clear", "is_set", "wait", "check_timeout", "check", "isSet", "flag", "reason"]
-PUBLIC += ["_period", "_at_fork_reinit", "_put_up", "_watch", "_waiting"]
+PUBLIC += ["_period", "_at_fork_reinit", "_is_set_by_now", "_put_up", "_snapshot", "_waiting", "_watch"]
 
 
 @pytest.fixture

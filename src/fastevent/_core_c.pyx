@@ -371,6 +371,15 @@ cdef class EventCore:
         unlock_mutex(&self._mutex)
         return owned(reason)
 
+    def _is_set_by_now(self):
+        """Return True if the event is set, which it is once its timeout has passed; False otherwise.
+
+        Thread safety: atomic, but that whoever comes first after the timeout sets the event: see `set`.
+        """
+        if load_acquire(&self._flag) != PY_TRUE and timed_out(self):
+            self._set_if_timed_out()
+        return <object>load_acquire(&self._flag)
+
     def _put_up(self, reason, list told not None, bint timed_out=False):
         """Do what `set()` does, but leave `tell()` to the caller, for *told*. If *timed_out*, only once the timeout passed."""
         cdef Told mine
@@ -685,15 +694,20 @@ cdef int ask_for_implicit_seconds() except -1:
     return 0
 
 
-def attach(type cls not None):
-    """Make the calls of *cls* and of its hot methods as short as they can be.
+def attach_method(type cls not None, name, method):
+    """Give *cls* the core's *method* under *name*, so that calls of it are as short as they can be.
 
     The interpreter's specialised calls want a method descriptor's type to be exactly the object's: an inherited one costs
-    twice as much. So *cls* gets descriptors of its own. Classes derived from it inherit as usual.
+    twice as much. Classes derived from *cls* inherit as usual.
     """
+    setattr(cls, name, PyDescr_NewMethod(cls, definition_of(EventCore.__dict__[method])))
+
+
+def attach(type cls not None):
+    """Make the calls of *cls* and of its hot methods as short as they can be."""
     global core_init
     for name in ("is_set", "check_timeout", "check", "set", "clear", "wait"):
-        setattr(cls, name, PyDescr_NewMethod(cls, definition_of(EventCore.__dict__[name])))
+        attach_method(cls, name, name)
     cls.flag = PyDescr_NewMember(cls, &flag_member)
     core_init = (<PyTypeObject *>EventCore).tp_init
     (<PyTypeObject *>cls).tp_vectorcall = <vectorcallfunc>make_event

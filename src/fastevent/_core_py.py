@@ -123,6 +123,7 @@ class EventCore:
 
         def _link(self, parents: Iterable[Any], set_on_timeout: bool) -> None: ...
         def _raise(self) -> None: ...
+        def _set_if_timed_out(self) -> None: ...
 
     def __init__(self, timeout: float | None = None, *, parents: Iterable[Any] = (), set_on_timeout: bool = False) -> None:
         self._begin_period(implicit_timeout() if timeout is None else event_seconds(timeout))
@@ -246,6 +247,15 @@ class EventCore:
         """
         return self._newest().reason
 
+    def _is_set_by_now(self) -> bool:
+        """Return True if the event is set, which it is once its timeout has passed; False otherwise.
+
+        Thread safety: atomic, but that whoever comes first after the timeout sets the event: see `set`.
+        """
+        if not EventCore.is_set(self) and EventCore.check_timeout(self):
+            self._set_if_timed_out()
+        return EventCore.is_set(self)
+
     def _newest(self) -> _State:
         state = self._state
         while state.next:
@@ -313,6 +323,11 @@ class EventCore:
         for waiter in list(crowd):
             if not waiter.is_here():
                 crowd.pop(waiter, None)
+
+
+def attach_method(cls: type[Any], name: str, method: str) -> None:
+    """Give *cls* the core's *method* under *name*."""
+    setattr(cls, name, getattr(EventCore, method))
 
 
 def attach(cls: type[Any]) -> None:

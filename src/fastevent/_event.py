@@ -359,9 +359,9 @@ class _SetsItself(Event):
     __qualname__ = Event.__qualname__
     _plain = Event
 
-    def is_set(self) -> bool:
-        self._set_if_timed_out()
-        return super().is_set()
+    if TYPE_CHECKING:
+
+        def is_set(self) -> bool: ...
 
     @property
     def flag(self) -> bool:
@@ -393,6 +393,7 @@ class _SetsItself(Event):
         return True
 
     def _set_if_timed_out(self) -> None:
+        """Set the event if its timeout has passed."""
         if _core.EventCore.check_timeout(self) and not _core.EventCore.is_set(self):
             told: list[Told] = []
             try:
@@ -424,7 +425,7 @@ def _sets_itself(cls: type[Event]) -> type[Event]:
     if "_that_sets_itself" not in vars(cls):
         names = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
         metaclass: Any = type(cls)
-        cls._that_sets_itself = metaclass(cls.__name__, (_SetsItself, cls), {**names, "__slots__": (), "_plain": cls})
+        cls._that_sets_itself = metaclass(cls.__name__, (cls, _SetsItself), {**names, "__slots__": (), "_plain": cls})
     return cls._that_sets_itself
 
 
@@ -454,5 +455,8 @@ def _set_on_signals(event: _E, numbers: list[signal.Signals]) -> Iterator[_E]:
         yield event
 
 
-_SetsItself.__name__ = Event.__name__
 _core.attach(Event)
+_core.attach_method(_SetsItself, "is_set", "_is_set_by_now")
+_core.attach_method(_SetsItself, "check_timeout", "check_timeout")
+_core.attach_method(_SetsItself, "check", "check")
+_SetsItself.__name__ = Event.__name__
