@@ -19,11 +19,24 @@ CALLS = {
     "init again": lambda e: (e.__init__(), e.__init__(7), e.__init__(timeout=1e300)),
     "repr": lambda e: (repr(e), e._timeout, e._start_time, e._event, e._period()),
     "attributes": lambda e: (setattr(e, "label", []), delattr(e, "label")),
+    "reason": lambda e: (e.set(["why"]), e.reason, e.clear(), e.set(reason=e), e.clear()),
+    "check": lambda e: (e.check(), e.set("why"), raised(e.check), e.clear()),
+    "callbacks": lambda e: (e.add_callback(len), e.remove_callback(len), e.add_callback(repr), e.set(), e.clear()),
+    "children": lambda e: (type(e)(parents=[e]), e.set(), e.clear(), e.status()),
+    "one that sets itself": lambda e: type(e)(0, set_on_timeout=True).is_set(),
     "after a fork": lambda e: e._at_fork_reinit(),
     "refused timeout": lambda e: [refused(type(e), timeout) for timeout in ("5", -1, float("nan"), True, object())],
     "refused wait": lambda e: [refused(e.wait, timeout) for timeout in ("5", object(), [])],
     "refused arguments": lambda e: (refused(type(e), 1, 2), refused(e.wait, 1, 2), refused(e.set, 1, 2), refused(type(e), x=1)),
 }
+
+
+def raised(function):
+    try:
+        function()
+    except Exception:
+        return
+    raise AssertionError("nothing was raised")
 
 
 def refused(function, *arguments, **named):

@@ -29,7 +29,7 @@ TIMEOUTS = st.sampled_from([None, 0, 0.0, 300, 1e300, float("inf")])
 
 
 class Machine(RuleBasedStateMachine):
-    """The model: a flag, whether the timeout has passed, and the answers that waiting threads owe."""
+    """The model: a flag with its reason, whether the timeout has passed, who is to be told, the answers of waiting threads."""
 
     Event = None
 
@@ -38,24 +38,77 @@ class Machine(RuleBasedStateMachine):
         self.event = self.Event(timeout)
         self.learn(timeout)
         self.flag = False
+        self.reason = None
         self.waiters = []
+        self.pending = []  # the calls that are to come
+        self.calls = []
+        self.expected_calls = []
+        self.children = []  # each with whether it is set, and why
 
     def learn(self, timeout):
         self.timeout = None if timeout is None else float(timeout)
         self.started = self.event._start_time
 
-    @rule()
-    def set(self):
-        assert self.event.set() is None
-        self.flag = True
+    @rule(reason=st.sampled_from([None, "why", 5]))
+    def set(self, reason):
+        assert self.event.set(reason) is None
+        self.goes_up(reason)
         self.all_return_true()
 
     @rule()
     def set_and_clear(self):
         self.event.set()
         self.event.clear()
-        self.flag = False
+        self.goes_up(None)
+        self.goes_down()
         self.all_return_true()
+
+    def goes_up(self, reason):
+        if not self.flag:
+            self.flag, self.reason = True, reason
+            self.expected_calls += self.pending
+            self.pending.clear()
+            for child in self.children:
+                if not child[1]:
+                    child[1:] = [True, reason]
+
+    def goes_down(self):
+        self.flag, self.reason = False, None
+
+    @rule(number=st.integers(0, 3))
+    def add_a_callback(self, number):
+        self.event.add_callback(self.called[number])
+        (self.expected_calls if self.flag else self.pending).append(number)
+
+    @rule(number=st.integers(0, 3))
+    def remove_a_callback(self, number):
+        assert self.event.remove_callback(self.called[number]) == self.pending.count(number)
+        self.pending = [other for other in self.pending if other != number]
+
+    @property
+    def called(self):
+        if "functions" not in vars(self):
+            self.functions = [lambda event, number=number: self.calls.append(number) for number in range(4)]
+        return self.functions
+
+    @precondition(lambda self: len(self.children) < 5)
+    @rule()
+    def a_child_is_born(self):
+        self.children.append([self.Event(parents=[self.event]), self.flag, self.reason])
+
+    @precondition(lambda self: self.children)
+    @rule(which=st.integers(0, 4), what=st.sampled_from(["set", "clear", "drop"]))
+    def a_child_changes(self, which, what):
+        child = self.children[which % len(self.children)]
+        if what == "drop":
+            self.children.remove(child)
+        elif what == "clear":
+            child[0].clear()
+            child[1:] = [False, None]
+        else:
+            child[0].set("its own")
+            if not child[1]:
+                child[1:] = [True, "its own"]
 
     def all_return_true(self):
         for thread, answers in self.waiters:
@@ -67,16 +120,16 @@ class Machine(RuleBasedStateMachine):
     def clear(self):
         before = time.monotonic()
         assert self.event.clear() is None
-        self.flag = False
+        self.goes_down()
         if self.timeout is not None:
             assert before <= self.event._start_time <= time.monotonic()
 
     @rule(timeout=TIMEOUTS)
     def make_new(self, timeout):
-        self.set()
+        self.set(None)
         self.event.__init__(timeout)
         self.learn(timeout)
-        self.flag = False
+        self.goes_down()
 
     @rule(timeout=st.sampled_from([0, -1, 1e-6, 0.001, False, -float("inf")]))
     def wait_a_moment(self, timeout):
@@ -119,6 +172,11 @@ class Machine(RuleBasedStateMachine):
         assert self.event.check_timeout() is (self.timeout == 0)
         assert self.event._timeout == self.timeout and (self.event._start_time is None) is (self.timeout is None)
         assert (": set" if self.flag else ": unset") in repr(self.event)
+        assert self.event.reason == self.reason and self.calls == self.expected_calls
+        status = self.event.status()
+        assert (status.callbacks, status.timed_out) == (len(self.pending), self.timeout == 0)
+        assert [[child.is_set(), child.reason] for child, *_ in self.children] == [state for _, *state in self.children]
+        assert status.children == len(self.children) or sys.implementation.name != "cpython"
         # Nobody has an answer that nobody gave.
         assert all(not answers for _, answers in self.waiters) or self.flag
 
