@@ -13,7 +13,7 @@ import warnings
 
 from helpers import PATIENCE, Threads
 
-from fastevent import IMPLEMENTATION, Event
+from fastevent import IMPLEMENTATION, Event, EventCancelled, wait_any
 
 
 class Derived(Event):
@@ -74,6 +74,32 @@ def makes():
         latest[0] = Event(timeout=0.001)
 
 
+def gives_reasons():
+    shared.set(["why"])
+    shared.reason, shared.status(), repr(shared)
+    try:
+        shared.check()
+    except EventCancelled:
+        pass
+    shared.clear()
+
+
+def subscribes():
+    shared.add_callback(repr)
+    child = Event(parents=[shared, newest()])
+    wait_any([child, shared], 0.0002)
+    child.clear()
+    shared.remove_callback(repr)
+
+
+def times_out():
+    event = Event(0.0005, set_on_timeout=True)
+    child = Event(parents=[event])
+    event.add_callback(repr)
+    assert child.wait(PATIENCE), "lost: the timeout of the parent"
+    event.clear()
+
+
 def refuses():
     for attempt in (lambda: Event(-1), lambda: Event(1, 2), lambda: Event(1).wait("1"), lambda: Event(seconds=1)):
         try:
@@ -117,6 +143,7 @@ def main(seconds):
     warnings.simplefilter("ignore")  # that a process with threads forks is what is tested
     sys.setswitchinterval(1e-5)
     work = [sets, sets, waits, waits, waits, waits, polls, starts_anew, makes, refuses, asks]
+    work += [gives_reasons, subscribes, times_out]
     if hasattr(os, "fork"):
         work.append(forks)
     with Threads(*map(repeat, work), answers):
