@@ -258,8 +258,9 @@ class Event(_core.EventCore, ThreadingEvent):
             parent._children.pop(child, None)
         cls = _sets_itself(type(self)) if set_on_timeout else _plain(type(self))
         if cls is not type(self):
-            self.__class__ = cls  # pyright: ignore[reportAttributeAccessIssue]
-        self._parents = tuple((parent, parent._adopt(self)) for parent in parents)
+            object.__setattr__(self, "__class__", cls)
+        # Not `self._parents = `: the interpreter would make room for it in every event.
+        vars(self)["_parents"] = tuple((parent, parent._adopt(self)) for parent in parents)
         vars(self).pop("_timer", None)  # that of an earlier, longer timeout
         self._arm()
 
