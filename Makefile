@@ -64,12 +64,13 @@ sanitize:
 	LD_PRELOAD="$(call library,libasan) $(call library,libubsan)" PYTHONMALLOC=malloc $(TOOL) tests/stress.py $(SECONDS)
 
 # PYTHON is a free-threaded one configured with --with-thread-sanitizer, SUPPRESSIONS its source's
-# Tools/tsan/suppressions_free_threading.txt. A core that was not instrumented would pass: hence the grep.
+# Tools/tsan/suppressions_free_threading.txt. A core that was not instrumented would pass: hence the grep. In a child that was
+# forked off, the thread of the timers starts anew, for which the sanitizer would end the process: die_after_fork.
 tsan: FLAGS = -fsanitize=thread -g -O1
 tsan:
 	$(INSTALL)
 	grep -q __tsan_ $(VENV)-$@/lib/python*/site-packages/fastevent/_core_c.*.so
-	TSAN_OPTIONS="suppressions=$(abspath $(SUPPRESSIONS)) $(TSAN_OPTIONS)" $(TOOL) tests/stress.py $(SECONDS)
+	TSAN_OPTIONS="suppressions=$(abspath $(SUPPRESSIONS)) die_after_fork=0 $(TSAN_OPTIONS)" $(TOOL) tests/stress.py $(SECONDS)
 
 valgrind: FLAGS = -g -O1
 valgrind:
