@@ -332,9 +332,9 @@ Bold is what was missed in this run.
 
 `check_timeout()` reads a clock, and the cheapest there is takes some 4 ns: beside an empty method of 5 ns that is much.
 `Event()` makes an instance of a Python class, and the floor of that is in the tables below: where `threading.Event()` itself
-costs less than ten of those, nothing that can take its place is ten times faster. `set()` keeps the GIL while it wakes a thread.
-To let go of it would make a hand-over quicker if the other thread soon waits again, and would have `set()` wait for the GIL, for
-milliseconds, if the other thread computes.
+costs less than ten of those, nothing that can take its place is ten times faster. `set()` keeps the GIL while it wakes a
+thread. To let go of it would make a hand-over quicker if the other thread soon waits again, and would have `set()` wait for
+the GIL, for milliseconds, if the other thread computes.
 
 ## Where another event is faster
 
