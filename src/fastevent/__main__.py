@@ -249,17 +249,15 @@ def main(arguments: list[str] | None = None) -> int:
     runner.add_argument("-m", dest="as_module", action="store_true", help="PROGRAM is the name of a module, not a path")
     runner.add_argument("program", nargs=argparse.PARSER, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    running = "program" in options
-    if running and not options.as_module and not os.path.exists(options.program[0]):
-        runner.error(f"there is no file {options.program[0]!r}")
     try:
-        if running:
+        if "program" in options:
+            if not options.as_module and not os.path.exists(options.program[0]):
+                runner.error(f"there is no file {options.program[0]!r}")
             patch_threading()
-        else:
-            facts = active()
+        facts = active()
     except ValueError as error:
         parser.error(str(error))
-    if running:
+    if "program" in options:
         run(*options.program, as_module=options.as_module)
         return 0
     if options.json:
