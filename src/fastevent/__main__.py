@@ -254,7 +254,9 @@ def main(arguments: list[str] | None = None) -> int:
             if not options.as_module and not os.path.exists(options.program[0]):
                 runner.error(f"there is no file {options.program[0]!r}")
             patch_threading()
-        facts = active()
+            facts = {}
+        else:
+            facts = active()
     except ValueError as error:
         parser.error(str(error))
     if "program" in options:
