@@ -648,7 +648,7 @@ def test_clear_arms_it_anew(fastevent):
         assert event.wait() and isinstance(event.reason, fastevent.EventTimeout)
         event.clear()
         assert event.reason is None
-    event = fastevent.Event(0.02, set_on_timeout=True)
+    event = fastevent.Event(0.5, set_on_timeout=True)
     passed(event)
     calls = []
     event.add_callback(calls.append)
@@ -962,7 +962,8 @@ def test_a_logged_event(core, tmp_path):
     event.set("by hand"); event.set(); event.clear(); event.clear()
     parent.set("by its parent")
     timed = LoggedEvent(0.01, set_on_timeout=True)
-    time.sleep(0.3)
+    timed.wait()
+    time.sleep(0.1)
     """
     lines = python(dedent(code), core).splitlines()
     for line, text in zip(

@@ -76,7 +76,7 @@ def test_any_of_thousands(fastevent):
 
 
 def test_any_of_those_that_set_themselves(fastevent):
-    slow, quick = fastevent.Event(300, set_on_timeout=True), fastevent.Event(0.03, set_on_timeout=True)
+    slow, quick = fastevent.Event(300, set_on_timeout=True), fastevent.Event(0.5, set_on_timeout=True)
     assert fastevent.wait_any([slow, quick]) == [quick]
     assert time.monotonic_ns() >= quick._period()[2]
     quick.clear()
@@ -228,7 +228,7 @@ def test_the_timeout_of_the_event_ends_it(fastevent):
 
 def test_clear_puts_the_timeout_off(fastevent):
     async def main():
-        event = fastevent.Event(0.1)
+        event = fastevent.Event(0.6)
         waiting = asyncio.ensure_future(event.wait_async())
         await asyncio.sleep(0.05)
         event.clear()
