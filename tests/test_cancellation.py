@@ -1015,3 +1015,46 @@ def test_a_set_reaches_100_000_children(Event):
     children = [child_of(root) for _ in range(100_000)]
     root.set("all")
     assert all(child.is_set() for child in children) and children[-1].reason == "all"
+
+
+# What comes in between
+
+
+def test_a_set_and_clear_between_two_rounds_of_a_wait_counts(Event):
+    class Pulsed(Event):
+        looks = 0
+
+        def is_set(self):
+            self.looks += 1
+            if self.looks == 2:  # the first round has ended, at the timeout of the event
+                self.set("between")
+                self.clear()
+            return super().is_set()
+
+    event = Pulsed(0.05, set_on_timeout=True)
+    assert event.wait(0.08) is True
+
+
+def test_a_waker_that_is_interrupted_is_called_again(Event):
+    event, calls = Event(), []
+
+    def wake(event):
+        calls.append(event)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+
+    event._subscribe(Event.status.__globals__["Waker"](wake))  # that of this core
+    with pytest.raises(KeyboardInterrupt):
+        event.set()
+    assert calls == [event] * 2
+
+
+def test_a_shorter_timeout_is_waited_for(Event):
+    event, told = Event(3600, set_on_timeout=True), threading.Event()
+    event.add_callback(lambda event: told.set())
+    inbox = type(event)._arm.__globals__["_timer"]._inbox
+    while not inbox.empty():
+        time.sleep(0.001)
+    time.sleep(0.05)  # the thread of the timers waits for the longer one
+    event.__init__(0.02, set_on_timeout=True)
+    assert told.wait(PATIENCE)

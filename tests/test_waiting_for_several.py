@@ -310,3 +310,17 @@ def test_a_signal_handler_wakes_a_coroutine(fastevent):
         assert event.reason is signal.SIGTERM
 
     asyncio.run(main())
+
+
+def test_a_set_that_has_told_nobody_yet_counts(fastevent):
+    """Time runs out while the thread that sets the event is between its flag and its subscribers."""
+    event, answers = fastevent.Event(), []
+    with Threads(
+        lambda: answers.append(fastevent.wait_any([event], 1) == [event]),
+        lambda: answers.append(asyncio.run(event.wait_async(1))),
+    ):
+        while event.status().waiters < 2:
+            time.sleep(0.001)
+        event._put_up(None, [])
+        event.clear()
+    assert answers == [True, True] and nothing_is_left(event)

@@ -27,9 +27,8 @@ class _Armed(Reference):
 
 
 _armed: dict[_Armed, None] = {}  # each stands once in the inbox or among the thread's own
-_inbox: SimpleQueue[_Armed | None] = (
-    SimpleQueue()
-)  # None ends the thread; put() may be called anywhere: it takes no lock that it could meet held
+# None ends the thread. put() may be called anywhere: it takes no lock that it could meet held.
+_inbox: SimpleQueue[_Armed | None] = SimpleQueue()
 _running: dict[str, object] = {}  # "thread" while there is one
 _last_count = 0  # of all threads, when that one came to its end
 
@@ -62,8 +61,8 @@ def _run() -> None:
     me = object()
     if _running.setdefault("thread", me) is me:
         try:
-            start_new_thread(_ring, (_inbox,))  # not a Thread: its locks would make arm() unsafe in a signal handler
             atexit.register(_stop)
+            start_new_thread(_ring, (_inbox,))  # not a Thread: its locks would make arm() unsafe in a signal handler
         except BaseException:
             _running.clear()
             raise
