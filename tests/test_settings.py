@@ -62,15 +62,18 @@ def test_a_bad_value_is_an_error_at_use_that_names_both(core, variable, value):
 
 def test_the_check_interval_bounds_a_native_wait_on_windows(core):
     code = """if True:
-        import sys, time
+        import sys, threading, time
         sys.platform = "win32"  # for us; whoever is to notice was imported before
         from fastevent import Event, _timeouts
-        print(_timeouts.longest_wait())
+        print(*_timeouts.native_waits())
         start = time.monotonic_ns()
         assert Event().wait(0.25) is False
         assert time.monotonic_ns() - start >= 0.25e9
+        event = Event()
+        threading.Timer(0.25, event.set).start()
+        assert event.wait() is True
     """
-    assert python(code, core, **{INTERVAL: "0.04"}) == "40000000\n"
+    assert python(code, core, **{INTERVAL: "0.04"}) == "40000000 40000000\n"
 
 
 # Which core

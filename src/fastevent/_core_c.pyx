@@ -46,7 +46,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
 from fastevent._config import implicit_timeout
 from fastevent._subscribers import tell
-from fastevent._timeouts import event_seconds, longest_wait, wait_seconds
+from fastevent._timeouts import event_seconds, native_waits, wait_seconds
 
 
 cdef extern from *:
@@ -592,9 +592,9 @@ cdef inline void unlink(EventCore self, Waiter *waiter) noexcept:
 cdef bint wait_until(EventCore self, int64_t deadline, bint own) except -1:
     """Wait for the flag until *deadline*, or until the event's *own* one, which clear() may put off."""
     cdef PyLockStatus status
-    cdef int64_t left
-    cdef int64_t longest = longest_wait()
+    cdef int64_t left, endless, longest
     cdef bint woken
+    endless, longest = native_waits()
     cdef Waiter *waiter = <Waiter *>PyMem_RawMalloc(sizeof(Waiter))
     if waiter == NULL:
         raise MemoryError
@@ -616,11 +616,11 @@ cdef bint wait_until(EventCore self, int64_t deadline, bint own) except -1:
         while not woken:
             if own:
                 deadline = load_time(&self._deadline)
-            left = longest if deadline == NEVER else min(deadline - monotonic(), longest)
+            left = endless if deadline == NEVER else min(deadline - monotonic(), longest)
             if left <= 0:
                 break
             with nogil:
-                status = PyThread_acquire_lock_timed(waiter.lock, (left + 999) // 1000, True)
+                status = PyThread_acquire_lock_timed(waiter.lock, -1 if left == NEVER else (left + 999) // 1000, True)
             woken = status == PY_LOCK_ACQUIRED
             if not woken:
                 PyErr_CheckSignals()

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastevent._config import implicit_timeout
 from fastevent._subscribers import Callback, Child, Told, tell
-from fastevent._timeouts import NEVER, deadline_after, event_seconds, longest_wait, wait_seconds
+from fastevent._timeouts import NEVER, deadline_after, event_seconds, native_waits, wait_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -222,7 +222,7 @@ class EventCore:
         return seconds > 0 and self._wait_until(crowd, deadline_after(monotonic_ns(), seconds), own=False)
 
     def _wait_until(self, crowd: _Crowd, deadline: int, own: bool) -> bool:
-        longest = longest_wait()
+        endless, longest = native_waits()
         waiter, waits = _Waiter(), _waits.__dict__
         try:
             waits[waiter] = self, crowd
@@ -231,8 +231,8 @@ class EventCore:
                 if own:  # clear() may have put it off
                     deadline = state.deadline
                 del state  # a thread that waits must not keep all states alive that follow from it
-                left = longest if deadline == NEVER else min(deadline - monotonic_ns(), longest)
-                if left <= 0 or waiter.lock.acquire(True, left / 1e9):
+                left = endless if deadline == NEVER else min(deadline - monotonic_ns(), longest)
+                if left <= 0 or waiter.lock.acquire(True, -1 if left == NEVER else left / 1e9):
                     break
             return self._newest().crowd is not crowd  # a set() may have come as time ran out
         finally:

@@ -12,7 +12,7 @@ from typing import Any
 #: The deadline, in nanoseconds, of what never times out.
 NEVER = (1 << 63) - 1
 
-#: What one native wait may take, in nanoseconds: below the limit of every platform's lock.
+#: What one native wait with a timeout may take, in nanoseconds: below the limit of every platform's lock.
 LONGEST_WAIT = 3_600 * 10**9
 
 
@@ -84,13 +84,15 @@ def deadline_after(start: int, seconds: float) -> int:
     return min(start + ceil(nanoseconds), NEVER) if nanoseconds < NEVER else NEVER
 
 
-def longest_wait() -> int:
-    """Return what one native wait may take, in nanoseconds.
+def native_waits() -> tuple[int, int]:
+    """Return what one native wait may take, in nanoseconds, where time never runs out and where it does.
 
-    On Windows a signal cannot interrupt one, so there it is the check interval: Ctrl-C is noticed that late at most.
+    Where a signal interrupts it, a wait that only a `set()` ends is `NEVER`: it needs no timer, which makes it the cheapest. On
+    Windows a signal does not, so there both are the check interval: Ctrl-C is noticed that late at most.
     """
     if sys.platform != "win32":
-        return LONGEST_WAIT
+        return NEVER, LONGEST_WAIT
     from fastevent._config import check_interval
 
-    return min(deadline_after(0, check_interval()), LONGEST_WAIT)
+    interval = min(deadline_after(0, check_interval()), LONGEST_WAIT)
+    return interval, interval
