@@ -97,14 +97,14 @@ def test_check_timeout_is_never_true_early_and_stays_true(Event):
         while not event.check_timeout():
             pass
         # The period began before the constructor returned, so count from there.
-        assert time.monotonic_ns() - event._period()[1] >= milliseconds * 1_000_000
+        assert time.monotonic_ns() - event._fe_period()[1] >= milliseconds * 1_000_000
         assert time.monotonic_ns() - start < 30 * SECOND
         assert event.check_timeout()
 
 
 def test_check_timeout_says_true_at_the_deadline(Event):
     event = Event(timeout=0.05)
-    deadline = event._period()[2]
+    deadline = event._fe_period()[2]
     while time.monotonic_ns() < deadline:
         pass
     assert event.check_timeout()
@@ -114,7 +114,7 @@ def test_check_timeout_is_exact_near_the_deadline(Event):
     """Whoever reads a coarse clock there says False up to some milliseconds after the deadline."""
     for microseconds in range(0, 20_000, 617):
         event = Event(timeout=microseconds / 1e6)
-        deadline = event._period()[2]
+        deadline = event._fe_period()[2]
         while time.monotonic_ns() < deadline:
             pass
         assert event.check_timeout()
@@ -142,7 +142,7 @@ def test_clear_starts_the_timeout_anew(Event):
         time.sleep(0.001)
     event.clear()
     assert event._start_time > first
-    start = event._period()[1]
+    start = event._fe_period()[1]
     while not event.check_timeout():
         pass
     assert time.monotonic_ns() - start >= 0.03 * SECOND
@@ -202,8 +202,8 @@ def test_attributes_of_the_reference(Event):
     assert event._event is event and isinstance(event._event, threading.Event)
 
 
-@pytest.mark.parametrize("name", ["_event", "_timeout", "_start_time"])
-def test_attributes_of_the_reference_are_read_only(Event, name):
+@pytest.mark.parametrize("name", ["_event", "_timeout", "_start_time", "timeout", "reason"])
+def test_attributes_are_read_only(Event, name):
     with pytest.raises(AttributeError):
         setattr(Event(), name, 1)
 
@@ -442,7 +442,7 @@ def test_isset_warns_at_the_callers_line(Event):
 def test_signatures(Event):
     assert str(inspect.signature(Event).replace(return_annotation=inspect.Signature.empty)) in {
         "(timeout=None, *, parents=(), set_on_timeout=False)",
-        "(timeout: 'float | None' = None, *, parents: 'Iterable[Any]' = (), set_on_timeout: 'bool' = False)",
+        "(timeout: 'float | None' = None, *, parents: 'Iterable[Event]' = (), set_on_timeout: 'bool' = False)",
     }
     for name, parameters in {
         "set": ["reason"],
@@ -528,3 +528,48 @@ def test_a_thread_lives_on_our_events(Event):
 def test_memory_of_an_event(core, Event):
     if core == "c":
         assert sys.getsizeof(Event()) <= 128 and not getattr(Event, "__static_attributes__", ())
+
+
+# Classes that people have derived from threading.Event: what they call their own things
+
+
+@pytest.mark.parametrize("name", ["timeout", "reason", "_timeout", "_start_time", "_event"])
+def test_a_subclass_may_have_an_attribute_of_its_own_by_that_name(Event, name):
+    class Theirs(Event):
+        def __init__(self, value):
+            setattr(self, name, value)
+            super().__init__(0.25)
+
+    event = Theirs("mine")
+    assert getattr(event, name) == "mine"
+    event.set("why")
+    status = event.status()
+    assert (status.reason, status.timeout) == ("why", 0.25)
+    assert "set: why" in repr(event) and "0.25 s" in repr(event)
+    with pytest.raises(Exception, match=r"^cancelled: why$"):
+        event.check()
+    delattr(event, name)
+    assert getattr(event, name) == getattr(super(Theirs, event), name) != "mine"
+    with pytest.raises(AttributeError):
+        delattr(event, name)
+
+
+def test_a_subclass_may_call_its_own_things_what_it_likes(Event):
+    """Its attributes never meet those by which an event works."""
+    ours = {name for cls in Event.__mro__ for name in vars(cls) if not name.startswith("__")}
+    of_threading = {name for name in dir(threading.Event) if not name.startswith("__")}
+    documented = {"_event", "_timeout", "_start_time"}
+    assert {name for name in ours - of_threading - documented if name.startswith("_") and not name.startswith("_fe_")} == set()
+
+    class Theirs(Event):
+        def __init__(self):
+            self._callbacks, self._children, self._parents, self._state, self._timer = [print], 1, 2, 3, 4
+            self.status, self.elapsed, self.remaining, self.ticks, self.check = "idle", 5, 6, 7, 8
+            super().__init__(300, set_on_timeout=True)
+
+    parent, called = Theirs(), []
+    child = Event(parents=[parent])
+    parent.add_callback(called.append)
+    parent.set()
+    assert called == [parent] and child.is_set() and parent.wait() and repr(parent)
+    assert (parent._callbacks, parent.status) == ([print], "idle")

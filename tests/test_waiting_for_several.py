@@ -78,13 +78,54 @@ def test_any_of_thousands(fastevent):
 def test_any_of_those_that_set_themselves(fastevent):
     slow, quick = fastevent.Event(300, set_on_timeout=True), fastevent.Event(0.5, set_on_timeout=True)
     assert fastevent.wait_any([slow, quick]) == [quick]
-    assert time.monotonic_ns() >= quick._period()[2]
+    assert time.monotonic_ns() >= quick._fe_period()[2]
     quick.clear()
     assert fastevent.wait_any([slow, quick], 0.001) == []
 
 
 def test_a_plain_timeout_sets_nothing(fastevent):
     assert fastevent.wait_any([fastevent.Event(0.01)], 0.05) == []
+
+
+def test_any_without_a_number_ends_at_the_last_of_the_own_timeouts(fastevent):
+    events = [fastevent.Event(0.01), fastevent.Event(0.1), fastevent.Event(0)]
+    assert fastevent.wait_any(events) == []
+    assert all(event.check_timeout() for event in events)
+    assert nothing_is_left(*events)
+
+
+def test_any_without_a_number_waits_on_where_one_has_no_timeout(fastevent):
+    events, answers = [fastevent.Event(0.01), fastevent.Event()], []
+    with Threads(lambda: answers.append(fastevent.wait_any(events))):
+        while not events[0].check_timeout():
+            time.sleep(0.001)
+        assert not answers
+        events[1].set()
+    assert answers == [[events[1]]]
+
+
+def test_all_without_a_number_ends_at_the_first_own_timeout_of_who_is_not_set(fastevent):
+    done, quick, slow = fastevent.Event(0), fastevent.Event(0.05), fastevent.Event(300)
+    done.set()
+    assert fastevent.wait_all([done, quick, slow]) is False
+    assert quick.check_timeout() and not slow.check_timeout()
+    assert nothing_is_left(quick, slow)
+
+
+@pytest.mark.parametrize("wait", ["wait_any", "wait_all"])
+def test_clear_puts_the_own_timeout_off_for_who_waits_for_several(fastevent, wait):
+    event, ended = fastevent.Event(0.2), []
+
+    def waits():
+        getattr(fastevent, wait)([event])
+        ended.append(time.monotonic_ns())
+
+    with Threads(waits):
+        while not event.status().waiters:
+            time.sleep(0.001)
+        event.clear()
+        deadline = event._fe_period()[2]
+    assert ended[0] >= deadline
 
 
 def test_a_default_timeout_does_not_end_it(core):
@@ -140,7 +181,7 @@ def test_all_are_set_at_different_times(fastevent):
 def test_all_of_those_that_set_themselves(fastevent):
     events = [fastevent.Event(0.01 * n, set_on_timeout=True) for n in range(4)]
     assert fastevent.wait_all(events) is True
-    assert time.monotonic_ns() >= max(event._period()[2] for event in events)
+    assert time.monotonic_ns() >= max(event._fe_period()[2] for event in events)
 
 
 @pytest.mark.parametrize("wait", ["wait_any", "wait_all"])
@@ -148,7 +189,7 @@ def test_what_is_foreign_is_refused(fastevent, wait):
     for wrong in (threading.Event(), None, 5):
         with pytest.raises(TypeError, match=r"only a fastevent\.Event can be waited for together with others, not"):
             getattr(fastevent, wait)([fastevent.Event(), wrong], 0)
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"^events must be an iterable of fastevent.Event objects, not <fastevent.Event at"):
         getattr(fastevent, wait)(fastevent.Event())
     with pytest.raises(TypeError):
         getattr(fastevent, wait)([fastevent.Event()], "1")
@@ -232,7 +273,7 @@ def test_clear_puts_the_timeout_off(fastevent):
         waiting = asyncio.ensure_future(event.wait_async())
         await asyncio.sleep(0.05)
         event.clear()
-        deadline = event._period()[2]
+        deadline = event._fe_period()[2]
         assert await waiting is False
         assert time.monotonic_ns() >= deadline
 
@@ -321,6 +362,6 @@ def test_a_set_that_has_told_nobody_yet_counts(fastevent):
     ):
         while event.status().waiters < 2:
             time.sleep(0.001)
-        event._put_up(None, [])
+        event._fe_put_up(None, [])
         event.clear()
     assert answers == [True, True] and nothing_is_left(event)

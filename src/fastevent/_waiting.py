@@ -5,53 +5,64 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import inf
 from time import monotonic_ns
+from typing import Any, TypeVar
 
 from fastevent._event import Event
 from fastevent._subscribers import Waker
 from fastevent._timeouts import NEVER, deadline_after, wait_seconds
 
+_E = TypeVar("_E", bound=Event)
 
-def wait_any(events: Iterable[Event], timeout: float | None = None) -> list[Event]:
+
+def wait_any(events: Iterable[_E], timeout: float | None = None) -> list[_E]:
     """Wait until one of the *events* is set. Return those that are, in the order given; none if time ran out first.
 
-    *timeout* is in seconds; None waits for ever. An event that was set and cleared meanwhile counts as set. Without any events
-    the list is empty, at once. Raises `TypeError` for what is not a `fastevent.Event`.
+    *timeout* is in seconds. With None, the call ends when the events' own timeouts have all passed, as `Event.wait()` does for
+    one. An event that was set and cleared meanwhile counts as set. Without any events the list is empty, at once. Raises
+    `TypeError` for what is not a `fastevent.Event`.
 
     Thread safety: safe on shared objects. It waits as `Event.wait()` does, without another thread and without polling.
     """
-    return _wait_for(list(events), 1, timeout)
+    return _wait_for(_listed(events), 1, timeout, max)
 
 
 def wait_all(events: Iterable[Event], timeout: float | None = None) -> bool:
     """Wait until each of the *events* is or was set since the call. Return True then, False if time ran out first.
 
-    *timeout* is in seconds; None waits for ever. No events are all set at once. Raises `TypeError` for what is not a
-    `fastevent.Event`.
+    *timeout* is in seconds. With None, the call ends when the own timeout of an event that is not set has passed, as
+    `Event.wait()` does for one. No events are all set at once. Raises `TypeError` for what is not a `fastevent.Event`.
 
     Thread safety: safe on shared objects. It waits as `Event.wait()` does, without another thread and without polling.
     """
+    events = _listed(events)
+    return len(_wait_for(events, len({id(event) for event in events}), timeout, min)) == len(events)
+
+
+def _listed(events: Iterable[_E]) -> list[_E]:
+    if not isinstance(events, Iterable):
+        raise TypeError(f"events must be an iterable of fastevent.Event objects, not {events!r}")
     events = list(events)
-    return len(_wait_for(events, len({id(event) for event in events}), timeout)) == len(events)
-
-
-def _wait_for(events: list[Event], enough: int, timeout: float | None) -> list[Event]:
-    """Wait until *enough* of the *events* were set. Return those that were."""
     for event in events:
         if not isinstance(event, Event):
             raise TypeError(f"only a fastevent.Event can be waited for together with others, not {event!r}")
+    return events
+
+
+def _wait_for(events: list[_E], enough: int, timeout: float | None, which: Any) -> list[_E]:
+    """Wait until *enough* of the *events* were set, or until *which* of their own timeouts. Return those that were."""
     different = {id(event): event for event in events}
     seen = {key: True for key, event in different.items() if event.is_set()}
     if len(seen) < enough <= len(different):
-        deadline = NEVER
+        deadline: int | None = None
         if timeout is not None:
             seconds = wait_seconds(timeout)
             deadline = deadline_after(monotonic_ns(), seconds) if seconds > 0 else 0
-        if deadline:
-            _collect({key: event for key, event in different.items() if key not in seen}, seen, enough, deadline)
+        if deadline != 0:
+            _collect({key: event for key, event in different.items() if key not in seen}, seen, enough, deadline, which)
     return [event for event in events if id(event) in seen]
 
 
-def _collect(missing: dict[int, Event], seen: dict[int, bool], enough: int, deadline: int) -> None:
+def _collect(missing: dict[int, Any], seen: dict[int, bool], enough: int, deadline: int | None, which: Any) -> None:
     done = Event(inf)  # not without a timeout, for which there may be a default
 
     def see(event: Event) -> None:
@@ -59,20 +70,32 @@ def _collect(missing: dict[int, Event], seen: dict[int, bool], enough: int, dead
         if len(seen) >= enough:
             done.set()
 
+    def unset() -> list[Event]:
+        return [event for key, event in missing.items() if key not in seen]
+
+    def end() -> int:
+        if deadline is not None:
+            return deadline
+        own: int = which((event._fe_period()[2] for event in unset()), default=NEVER)  # clear() may have put one off
+        return own
+
     wakers = []
     try:
         for event in missing.values():
             waker = Waker(see)
             wakers.append((event, waker))
-            event._subscribe(waker)
+            event._fe_subscribe(waker)
             if done.is_set():
                 return
-        set_themselves = [event for event in missing.values() if event._sets_itself_at() != NEVER]
         while True:
-            wake_at = min((event._sets_itself_at() for event in set_themselves if not event.is_set()), default=NEVER)
-            if done.wait((min(deadline, wake_at) - monotonic_ns()) / 1e9) or monotonic_ns() >= deadline:
+            look_at = min((end(), *(event._fe_sets_itself_at() for event in unset())))
+            if done.wait(None if look_at == NEVER else (look_at - monotonic_ns()) / 1e9):
+                return
+            for event in unset():
+                event.is_set()  # it may be time that it sets itself
+            if monotonic_ns() >= end():
                 return
     finally:
         for event, waker in wakers:
-            if not event._unsubscribe(waker):  # the set() that came in between may not have told us yet
+            if not event._fe_unsubscribe(waker):  # the set() that came in between may not have told us yet
                 seen[id(event)] = True

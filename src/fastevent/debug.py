@@ -9,6 +9,8 @@ from time import monotonic_ns
 
 from fastevent._event import Event
 
+__all__ = ["LoggedEvent"]
+
 _log = logging.getLogger("fastevent")
 
 
