@@ -91,8 +91,8 @@ class EventStatus(NamedTuple):
 
 
 class _Yielding(property):
-    # A read-only attribute. But a class that somebody derives from `threading.Event`, and so perhaps from ours, may keep what it
-    # likes under this name.
+    # A read-only attribute. But a class that somebody derives from `threading.Event`, and so perhaps from ours, may keep what
+    # it likes under this name.
 
     def __get__(self, event: Any, cls: type | None = None) -> Any:
         if not self._is_taken(event):
@@ -259,9 +259,9 @@ class Event(_core.EventCore, ThreadingEvent):
     def set_on_signals(self, *signals: int) -> AbstractContextManager[Self]:
         """Return a context manager in which each of the *signals* sets the event; SIGINT and SIGTERM if none is named.
 
-        The reason is the signal, as a `signal.Signals`. Once the event is set, a signal goes to the Python function that handled
-        it before, if there is one: a second Ctrl-C raises `KeyboardInterrupt`, should the shutdown hang. On leaving the block,
-        that handles the signals again, and the event stays as it is. Such blocks may be nested.
+        The reason is the signal, as a `signal.Signals`. Once the event is set, a signal goes to the Python function that
+        handled it before, if there is one: a second Ctrl-C raises `KeyboardInterrupt`, should the shutdown hang. On leaving the
+        block, what handled the signals before does so again, and the event stays as it is. Such blocks may be nested.
 
         Raises `ValueError` outside the main thread, for what is not a signal or cannot be handled, and for a signal whose
         present handler was not installed from Python, as that could not be restored.

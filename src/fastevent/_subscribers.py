@@ -91,7 +91,10 @@ def tell(told: list[Told]) -> None:
                 done.pop(earlier, None)
             done[sets] = None
     due = [
-        (event, callback) for event, sets, _ in told for callback in list(event._fe_callbacks) if was_born_before(callback, sets)
+        (event, callback)
+        for event, sets, _ in told
+        for callback in list(event._fe_callbacks)
+        if was_born_before(callback, sets)
     ]
     due.sort(key=lambda call: not isinstance(call[1], Waker))
     error = None
