@@ -1,7 +1,8 @@
 """`make bench`: what every operation costs every subject, and how that grows.
 
 A round calls a statement so often that the clock does not matter; the report takes the minimum of many rounds, less that of the
-empty loop. Subjects and operations take turns, so that a bad moment of the machine does not hit one of them alone.
+empty loop. Subjects and operations take turns at every round of a call, so that a good or bad moment of the machine does not
+hit one of them alone.
 """
 
 import _thread
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from itertools import repeat
 from timeit import Timer
 
@@ -19,16 +21,17 @@ import pytest
 import subjects
 from subjects import ALIVE, FLOOR, HANDOVER, HERD, HERE, MEMORY, NAMES, OPERATIONS, POLLERS, THREAD
 
-from fastevent.__main__ import HANDOVERS, LockAsEvent, bytes_per_event, handover, one_processor
+from fastevent.__main__ import LockAsEvent, bytes_per_event, handover, one_processor
 
-MANY_TURNS = range(8)
+MANY_TURNS = range(64)
 TURNS = range(3)
-ROUNDS = 8
 ROUND = 1e-3  # seconds, at least
+STARTS = 20  # of a thread, in a round
 WAITERS = (1, 10, 100, 1_000, 10_000)
 EVENTS = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
 THREADS = (1, 2, 4, 8)
 POLLS = 300_000  # of each thread
+HANDOVERS = 1_000  # in a round: the start of the thread is timed, too
 
 EVENT_LIKE = [subject for subject in HERE if subject.is_event and HANDOVER not in subject.says]
 CORES_AND_THREADING = [subject for subject in HERE if subject.name in {"fastevent", "Python core", "threading.Event"}]
@@ -58,6 +61,12 @@ def calls_of(timed):
     return calls
 
 
+@cache
+def warm(subject, made, statement):
+    timed = timer(subject, made, statement)
+    return timed, calls_of(timed)
+
+
 def cases():
     yield FLOOR, "loop", "None", "pass"
     for operation, made, statement, of_others in OPERATIONS:
@@ -70,19 +79,18 @@ def cases():
 @pytest.mark.parametrize("subject, operation, made, statement", [*cases()], ids=lambda value: getattr(value, "name", value))
 @pytest.mark.parametrize("turn", MANY_TURNS)
 def test_call(benchmark, turn, subject, operation, made, statement):
-    timed = timer(subject, made, statement)
-    calls = calls_of(timed)
+    timed, calls = warm(subject, made, statement)
     record(benchmark, operation, subject, calls, statement=statement)
-    benchmark.pedantic(timed.timeit, args=(calls,), rounds=ROUNDS, warmup_rounds=1)
+    benchmark.pedantic(timed.timeit, args=(calls,))
 
 
 @by_name([*EVENT_LIKE, FLOOR])
-@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("turn", MANY_TURNS)
 def test_handover(benchmark, turn, subject):
     record(benchmark, HANDOVER, subject, 2 * HANDOVERS)
     with one_processor() as pinned:
         benchmark.extra_info["one_processor"] = pinned
-        benchmark.pedantic(handover, args=(subject.E or LockAsEvent,), rounds=5, warmup_rounds=1)
+        benchmark.pedantic(handover, args=(subject.E or LockAsEvent, HANDOVERS))
 
 
 @by_name([*CORES_AND_THREADING, FLOOR])
@@ -107,9 +115,8 @@ def test_thread(benchmark, monkeypatch, turn, subject):
         monkeypatch.setattr(threading, "Event", subject.E)
     timed = Timer(start_and_wait if subject is FLOOR else start_and_join)
     with one_processor():
-        calls = calls_of(timed)
-        record(benchmark, THREAD, subject, calls)
-        benchmark.pedantic(timed.timeit, args=(calls,), rounds=ROUNDS, warmup_rounds=1)
+        record(benchmark, THREAD, subject, STARTS)
+        benchmark.pedantic(timed.timeit, args=(STARTS,), warmup_rounds=1)
 
 
 @by_name([subject for subject in HERE if subject.is_event])

@@ -318,9 +318,9 @@ Measured {when} on {machine}, with CPython {pythons}, by
 {commands}
 ```
 
-A time is the minimum of 64 rounds of at least a millisecond, in eight turns, less that of the empty loop. A hand-over and the
-start of a thread are measured on one processor: to wake another one costs more than what is measured. Only numbers of one
-interpreter may be compared: they are one run.
+A time is the minimum of 64 rounds of at least a millisecond, which all subjects take in turns, less that of the empty loop. A
+hand-over and the start of a thread are measured on one processor: to wake another one costs more than what is measured. Only
+numbers of one interpreter may be compared: they are one run.
 
 {images}
 

@@ -89,7 +89,7 @@ def load(*substitutions):
     core.Event = explored["_event"].Event
     core.monotonic_ns = explored["_event"].monotonic_ns = monotonic_ns
     core.EventCore._fe_state = SomeState(vars(core.EventCore)["_fe_state"])
-    for name in ("_fe_children", "_fe_callbacks", "_fe_told"):
+    for name in ("_fe_children", "_fe_callbacks"):
         setattr(core.Event, name, Attribute(name, vars(core.Event)[name]))
     return core
 

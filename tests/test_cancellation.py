@@ -1060,12 +1060,12 @@ def test_a_set_and_clear_between_two_rounds_of_a_wait_counts(Event):
     class Pulsed(Event):
         looks = 0
 
-        def is_set(self):
+        def _fe_is_set_by_now(self):
             self.looks += 1
             if self.looks == 2:  # the first round has ended, at the timeout of the event
                 self.set("between")
                 self.clear()
-            return super().is_set()
+            return super()._fe_is_set_by_now()
 
     event = Pulsed(0.05, set_on_timeout=True)
     assert event.wait(0.08) is True
@@ -1088,9 +1088,185 @@ def test_a_waker_that_is_interrupted_is_called_again(Event):
 def test_a_shorter_timeout_is_waited_for(Event):
     event, told = Event(3600, set_on_timeout=True), threading.Event()
     event.add_callback(lambda event: told.set())
-    inbox = type(event)._fe_arm.__globals__["_timer"]._inbox
+    inbox = type(event)._fe_arm.__globals__["arm"].__globals__["_inbox"]
     while not inbox.empty():
         time.sleep(0.001)
     time.sleep(0.05)  # the thread of the timers waits for the longer one
     event.__init__(0.02, set_on_timeout=True)
     assert told.wait(PATIENCE)
+
+
+def test_a_second_set_of_a_parent_sets_again_who_was_cleared(Event):
+    parent = Event()
+    child = Event(parents=[parent])
+    grandchild = Event(parents=[child])
+    parent.set()
+    child.clear()
+    grandchild.clear()
+    parent.set()
+    assert child.is_set() and grandchild.is_set()
+
+
+@pytest.mark.parametrize("wait", [lambda event: event.wait(), lambda event: event.wait(PATIENCE)])
+def test_a_subclass_with_its_own_is_set_sets_itself_all_the_same(Event, wait):
+    """`threading.Event.wait` never asks `is_set()`: what a subclass answers there must not make a wait spin."""
+
+    class Never(Event):
+        def is_set(self):
+            return False
+
+    event, told = Never(0.05, set_on_timeout=True), threading.Event()
+    assert wait(event) is True
+    event.clear()
+    event.add_callback(lambda event: told.set())
+    assert told.wait(PATIENCE)
+
+
+def test_a_log_that_raises_stops_nobody(core):
+    code = """
+    import logging, threading
+    from fastevent import Event
+
+    def refuses(record):
+        raise OSError
+
+    log = logging.getLogger("fastevent")
+    log.addFilter(refuses)
+    event = Event()
+    event.add_callback(lambda event: 1 / 0)
+    event.set()
+    first, second, told = Event(0.01, set_on_timeout=True), Event(0.02, set_on_timeout=True), threading.Event()
+    first.add_callback(lambda event: exit())
+    second.add_callback(lambda event: told.set())
+    print(told.wait(60))
+    """
+    assert python(dedent(code), core) == "True\n"
+
+
+def test_a_block_sets_its_event_whatever_the_text_of_the_error(Event):
+    class Mute(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    event = Event()
+    with pytest.raises(Mute), event:
+        raise Mute
+    assert event.reason.startswith("Mute: <") and "Mute object at 0x" in event.reason
+    event.clear()
+    event.set(Mute())
+    with pytest.raises(Exception, match=r"^cancelled: <.*Mute object at 0x"):
+        event.check()
+    assert "set: <" in repr(event)
+
+
+def test_a_subclass_of_a_class_that_counts_its_subclasses_may_set_itself(Event):
+    class Registered(Event):
+        kinds = []  # noqa: RUF012
+
+        def __init_subclass__(cls, *, kind):
+            cls.kinds.append(kind)
+
+    class Mine(Registered, kind="mine"):
+        pass
+
+    event = Mine(0, set_on_timeout=True)
+    assert event.is_set() and isinstance(event, Mine) and Registered.kinds == ["mine"]
+
+
+@pytest.mark.parametrize("call", ["set", "clear"])
+def test_a_callback_may_make_an_event_plain_in_the_midst_of_a_call(Event, call):
+    event = Event(0, set_on_timeout=True)
+    event._fe_subscribe(Event.status.__globals__["Callback"](lambda event: event.__init__(300)))
+    getattr(event, call)()
+    assert event.timeout == 300 and type(event) is Event
+
+
+def test_an_event_that_is_made_anew_leaves_one_timer(core):
+    code = """
+    import time
+    from fastevent import Event, _timer
+    event = Event(3600, set_on_timeout=True)
+    event.add_callback(print)
+    for _ in range(2_000):
+        event.__init__(3600, set_on_timeout=True)
+    print(len(_timer._armed))
+    event.__init__(3600)
+    print(len(_timer._armed))
+    """
+    assert python(dedent(code), core) == "1\n0\n"
+
+
+@pytest.mark.parametrize("parents", [None, 0, 5])
+def test_parents_that_are_none_are_refused(Event, parents):
+    with pytest.raises(TypeError, match=rf"^parents must be an iterable of fastevent.Event objects, not {parents}$"):
+        Event(parents=parents)
+
+
+def test_parents_may_be_any_iterable(Event):
+    class Falsy:
+        def __len__(self):
+            return 0
+
+        def __iter__(self):
+            return iter([parent])
+
+    parent = Event()
+    children = [Event(parents=Falsy()), Event(parents={parent}), Event(parents=(one for one in [parent]))]
+    parent.set()
+    assert all(child.is_set() for child in children)
+    assert not Event(parents=[]).is_set()
+
+
+def test_a_set_and_clear_ends_ticks(Event):
+    event, ticks = Event(), []
+    for tick in event.ticks(PATIENCE):
+        ticks.append(tick)
+        threading.Timer(0.05, lambda: (event.set(), event.clear())).start()
+    assert ticks == [0]
+
+
+def test_a_logged_event_misses_no_set_that_comes_in_the_midst_of_clear(core):
+    code = """
+    import logging, sys
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
+    from fastevent.debug import LoggedEvent
+
+    class Logged(LoggedEvent):
+        then = None
+
+        def is_set(self):
+            answer, then, self.then = super().is_set(), self.then, None
+            if then:
+                then()
+            return answer
+
+    event = Logged()
+    event.then = event.set
+    event.clear()
+    event.set("once more")
+    """
+    assert "set: once more" in python(dedent(code), core)
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="calls no finalizers at exit")
+@pytest.mark.parametrize("place", ["threading.main_thread().service", "logging.root.service", "threading.service"])
+def test_a_set_in_the_last_finalizers_reaches_children(core, place):
+    code = f"""
+    import logging, os, threading
+    from fastevent import Event
+
+    class Service:
+        def __init__(self):
+            self.stop = Event()
+            self.job = Event(parents=[self.stop])
+            self.limit = Event(300, set_on_timeout=True)
+
+        def __del__(self, write=os.write, str=str):
+            for event in self.stop, self.limit:
+                event.set()
+            self.stop.clear()
+            write(1, (str(self.job.is_set()) + str(self.limit.is_set())).encode())
+
+    {place} = Service()
+    """
+    assert python(dedent(code), core) in {"TrueTrue", ""}  # nobody has to be finalized at exit

@@ -232,7 +232,7 @@ CROWD = "crowd = {} if state.crowd is None else state.crowd"
             None,
         ),
         ("if is_set:\n            told", "if False:\n            told", [adopts, sets], None),
-        ("if sets not in event._fe_told and (", "if False and (", [sets], None),
+        ("for event, sets, reason in told:", "for event, sets, reason in []:", [sets], None),
         ("if was_born_before(callback, sets)", "if True", [sets, sets_and_clears, adds_a_callback], None),
     ],
     ids=[

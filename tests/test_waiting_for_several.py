@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from math import inf
+from unittest import mock
 
 import pytest
 from helpers import PATIENCE, Threads, python
@@ -365,3 +366,32 @@ def test_a_set_that_has_told_nobody_yet_counts(fastevent):
         event._fe_put_up(None, [])
         event.clear()
     assert answers == [True, True] and nothing_is_left(event)
+
+
+@pytest.mark.parametrize("wait", ["wait_any", "wait_all"])
+def test_who_set_itself_just_in_time_counts(fastevent, wait):
+    """With both at the same moment, `Event.wait()` says True, too."""
+    for _ in range(20):
+        event = fastevent.Event(0.002, set_on_timeout=True)
+        assert getattr(fastevent, wait)([event], 0.0021) and event.wait(0)
+
+
+def test_a_coroutine_that_waits_for_one_that_sets_itself_never_hears_false(fastevent):
+    async def waits():
+        return [await fastevent.Event(n % 60 * 1e-6, set_on_timeout=True).wait_async() for n in range(2_000)]
+
+    assert all(asyncio.run(waits()))
+
+
+def test_whoever_waits_is_no_callback_to_be_removed(fastevent):
+    event = fastevent.Event()
+
+    async def waits():
+        task = asyncio.ensure_future(event.wait_async(PATIENCE))
+        while not event.status().waiters:
+            await asyncio.sleep(0)
+        assert event.remove_callback(mock.ANY) == 0
+        event.set()
+        return await task
+
+    assert asyncio.run(waits()) is True

@@ -22,8 +22,8 @@ from fastevent._run import run
 
 ROUNDS = 25
 CALLS = 5_000
-HANDOVERS = 3_000
-HANDOVER_ROUNDS = 7
+HANDOVERS = 300
+HANDOVER_ROUNDS = 60
 CLOCK_MONOTONIC_COARSE = 6  # Linux's number; the time module does not name it
 
 
@@ -106,12 +106,12 @@ def one_processor() -> Iterator[bool]:
         os.sched_setaffinity(0, allowed)
 
 
-def handover(make: Callable[[], Any]) -> float:
+def handover(make: Callable[[], Any], count: int = HANDOVERS) -> float:
     """Return what it takes to wake another thread and to be woken by it, in microseconds for one of the two ways."""
     ping, pong = make(), make()
 
     def answer() -> None:
-        for _ in range(HANDOVERS):
+        for _ in range(count):
             ping.wait()
             ping.clear()
             pong.set()
@@ -119,13 +119,13 @@ def handover(make: Callable[[], Any]) -> float:
     thread = threading.Thread(target=answer)
     thread.start()
     start = time.perf_counter()
-    for _ in range(HANDOVERS):
+    for _ in range(count):
         ping.set()
         pong.wait()
         pong.clear()
     seconds = time.perf_counter() - start
     thread.join()
-    return seconds / HANDOVERS / 2 * 1e6
+    return seconds / count / 2 * 1e6
 
 
 class LockAsEvent:

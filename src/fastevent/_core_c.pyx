@@ -44,6 +44,8 @@ from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, Py_XINCREF
 from libc.math cimport NAN, ceil, isnan
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
+# In C variables: the module is emptied at the exit of the interpreter, before the last finalizers.
+cdef object implicit_timeout, tell, event_seconds, native_waits, wait_seconds
 from fastevent._config import implicit_timeout
 from fastevent._subscribers import tell
 from fastevent._timeouts import event_seconds, native_waits, wait_seconds
@@ -284,7 +286,7 @@ cdef class EventCore:
 
     def __init__(self, timeout=None, *, parents=(), set_on_timeout=False):
         init_event(self, timeout)
-        if parents or set_on_timeout or marked(self, 0) & LINKED:
+        if parents != () or set_on_timeout or marked(self, 0) & LINKED:
             marked(self, LINKED)
             self._fe_link(parents, set_on_timeout)
 

@@ -129,7 +129,7 @@ class EventCore:
 
     def __init__(self, timeout: float | None = None, *, parents: Iterable[Event] = (), set_on_timeout: bool = False) -> None:
         self._fe_begin_period(implicit_timeout() if timeout is None else event_seconds(timeout))
-        if parents or set_on_timeout or self._fe_linked:
+        if parents != () or set_on_timeout or self._fe_linked:
             self._fe_linked = True
             self._fe_link(parents, set_on_timeout)
 

@@ -44,10 +44,10 @@ async def wait_async(event: Event, timeout: float | None) -> bool:
                 deadline = event._fe_period()[2]  # clear() may have put it off
             now = monotonic_ns()
             if now >= deadline:
-                return not event._fe_unsubscribe(waker)  # a set() may have come as time ran out
+                return event._fe_is_set_by_now() or not event._fe_unsubscribe(waker)  # a set() may have come as time ran out
             left = min(min(deadline, event._fe_sets_itself_at()) - now, LONGEST_WAIT)
             await asyncio.wait([future], timeout=max(left, 0) / 1e9)
-            if future.done() or event.is_set():
+            if future.done() or event._fe_is_set_by_now():
                 return True
     finally:
         event._fe_unsubscribe(waker)

@@ -14,11 +14,11 @@ from reprlib import recursive_repr
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
-from fastevent import _timer
 from fastevent._config import check_interval
 from fastevent._coroutines import wait_async
 from fastevent._subscribers import Callback, Child, Told, Waker, tell
 from fastevent._timeouts import NEVER, deadline_after, positive_seconds, wait_seconds
+from fastevent._timer import arm, disarm
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -49,6 +49,8 @@ _E = TypeVar("_E", bound="Event")
 
 #: Which core runs: "c" or "python".
 IMPLEMENTATION = "python" if _core.__name__.endswith("_py") else "c"
+
+_EventCore = _core.EventCore
 
 
 class EventCancelled(Exception):
@@ -117,7 +119,7 @@ class _Yielding(property):
         return event is not None and type(event) is not Event and self._name() in vars(event)
 
 
-class Event(_core.EventCore, ThreadingEvent):
+class Event(_EventCore, ThreadingEvent):
     """A `threading.Event` with a timeout: a flag that threads set, poll and wait for.
 
     *timeout* is in seconds and runs from now, on the clock of `time.monotonic()`: `check_timeout()` tells when it has passed.
@@ -142,7 +144,6 @@ class Event(_core.EventCore, ThreadingEvent):
     # See `_subscribers`. An event gets a dict of its own with the first one.
     _fe_children: dict[Child, None] = {}  # noqa: RUF012
     _fe_callbacks: dict[Callback, Callback] = {}  # noqa: RUF012
-    _fe_told: dict[int, None] = {}  # noqa: RUF012  # the last set, by its count, that all children know of
     _fe_parents: tuple[tuple[Event, Child], ...] = ()
 
     _fe_that_sets_itself: type[Event]  # of a class: the one of those of its events that set themselves
@@ -223,7 +224,11 @@ class Event(_core.EventCore, ThreadingEvent):
 
         Thread safety: safe on shared objects. It never waits: a call that has begun goes on.
         """
-        ours = [callback for callback in list(self._fe_callbacks) if callback.function == function]
+        ours = [
+            callback
+            for callback in list(self._fe_callbacks)
+            if not isinstance(callback, Waker) and callback.function == function
+        ]
         return sum(self._fe_callbacks.pop(callback, None) is not None for callback in ours)
 
     async def wait_async(self, timeout: float | None = None) -> bool:
@@ -254,7 +259,8 @@ class Event(_core.EventCore, ThreadingEvent):
             yield tick
             tick += 1
             remaining = Event.remaining(self)
-            self.wait(interval if remaining is None else min(interval, remaining))
+            if self.wait(interval if remaining is None else min(interval, remaining)):
+                return  # also if a clear() has followed
 
     def set_on_signals(self, *signals: int) -> AbstractContextManager[Self]:
         """Return a context manager in which each of the *signals* sets the event; SIGINT and SIGTERM if none is named.
@@ -287,7 +293,7 @@ class Event(_core.EventCore, ThreadingEvent):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         # The text alone: the exception itself would keep the frames alive that it went through, and all they hold.
-        self.set(None if error is None else f"{type(error).__name__}: {error}")
+        self.set(None if error is None else _text(type(error).__name__, error))
 
     def _fe_link(self, parents: Iterable[Event], set_on_timeout: bool) -> None:
         """Begin what `__init__` was asked for beyond a timeout, and end what an earlier one was."""
@@ -306,7 +312,7 @@ class Event(_core.EventCore, ThreadingEvent):
             object.__setattr__(self, "__class__", cls)
         # Not `self._fe_parents = `: the interpreter would make room for it in every event.
         vars(self)["_fe_parents"] = tuple((parent, parent._fe_adopt(self)) for parent in parents)
-        vars(self).pop("_fe_timer", None)  # that of an earlier, longer timeout
+        disarm(self)  # that of an earlier, longer timeout
         self._fe_arm()
 
     def _fe_adopt(self, child: Event) -> Child:
@@ -348,6 +354,9 @@ class Event(_core.EventCore, ThreadingEvent):
 
     def _fe_sets_itself_at(self) -> int:
         return NEVER
+
+    def _fe_set_if_timed_out(self) -> None:
+        """Set the event if it sets itself and its timeout has passed."""
 
     def _fe_raise(self) -> None:
         """Raise what `check()` raises."""
@@ -416,15 +425,15 @@ class _SetsItself(Event):
 
     def set(self, reason: object = None) -> None:
         self._fe_set_if_timed_out()
-        super().set(reason)
+        Event.set(self, reason)  # not super(): a callback may have made it an event that does not set itself
 
     def clear(self) -> None:
         self._fe_set_if_timed_out()  # or who waited for that would wait for the next timeout
-        super().clear()
+        Event.clear(self)
         self._fe_arm()
 
     def wait(self, timeout: float | None = None) -> bool:
-        if self.is_set():
+        if self._fe_is_set_by_now():  # not is_set(), which a subclass may override
             return True
         deadline, sets = NEVER, self._fe_snapshot()[0]
         if timeout is not None:
@@ -432,8 +441,10 @@ class _SetsItself(Event):
             if not seconds > 0:
                 return False
             deadline = deadline_after(monotonic_ns(), seconds)
-        while not super().wait((min(deadline, self._fe_sets_itself_at()) - monotonic_ns()) / 1e9):
-            if self.is_set() or self._fe_snapshot()[0] != sets:  # it may have been set and cleared between two rounds
+        while not Event.wait(self, (min(deadline, self._fe_sets_itself_at()) - monotonic_ns()) / 1e9):
+            if (
+                self._fe_is_set_by_now() or self._fe_snapshot()[0] != sets
+            ):  # it may have been set and cleared between two rounds
                 return True
             if monotonic_ns() >= deadline:
                 return False
@@ -441,7 +452,7 @@ class _SetsItself(Event):
 
     def _fe_set_if_timed_out(self) -> None:
         """Set the event if its timeout has passed."""
-        if _core.EventCore.check_timeout(self) and not _core.EventCore.is_set(self):
+        if _EventCore.check_timeout(self) and not _EventCore.is_set(self):
             told: list[Told] = []
             try:
                 self._fe_put_up(_timed_out(self), told, True)
@@ -451,16 +462,25 @@ class _SetsItself(Event):
                 raise
 
     def _fe_take_over(self, reason: object, told: list[Told]) -> None:
-        if _core.EventCore.check_timeout(self):
+        if _EventCore.check_timeout(self):
             self._fe_put_up(_timed_out(self), told, True)
-        super()._fe_take_over(reason, told)
+        Event._fe_take_over(self, reason, told)
 
     def _fe_arm(self) -> None:
         if self._fe_children or any(not isinstance(callback, Waker) for callback in list(self._fe_callbacks)):
-            _timer.arm(self)
+            arm(self)
 
     def _fe_sets_itself_at(self) -> int:
         return self._fe_period()[2]
+
+
+class _Quiet(Event):
+    # Keeps from a subclass that it has one more: its `__init_subclass__` may want arguments, or count.
+
+    __slots__ = ()
+
+    def __init_subclass__(cls) -> None:
+        pass
 
 
 def _sets_itself(cls: type[Event]) -> type[Event]:
@@ -472,7 +492,9 @@ def _sets_itself(cls: type[Event]) -> type[Event]:
     if "_fe_that_sets_itself" not in vars(cls):
         names = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
         metaclass: Any = type(cls)
-        cls._fe_that_sets_itself = metaclass(cls.__name__, (cls, _SetsItself), {**names, "__slots__": (), "_fe_plain": cls})
+        cls._fe_that_sets_itself = metaclass(
+            cls.__name__, (_Quiet, cls, _SetsItself), {**names, "__slots__": (), "_fe_plain": cls}
+        )
     return cls._fe_that_sets_itself
 
 
@@ -487,9 +509,16 @@ def _timed_out(event: Event) -> EventTimeout:
 def _because(state: str, reason: object) -> str:
     if reason is None:
         return state
-    if isinstance(reason, Enum):  # a signal
-        return f"{state}: {reason.name}"
-    return f"{state}: {reason}" if isinstance(reason, str | BaseException) else f"{state}: {reason!r}"
+    return _text(state, reason)
+
+
+def _text(state: str, reason: object) -> str:
+    try:
+        if isinstance(reason, Enum):  # a signal
+            return f"{state}: {reason.name}"
+        return f"{state}: {reason}" if isinstance(reason, str | BaseException) else f"{state}: {reason!r}"
+    except Exception:  # of its own __str__ or __repr__
+        return f"{state}: {object.__repr__(reason)}"
 
 
 @contextmanager
@@ -524,3 +553,6 @@ _core.attach_method(_SetsItself, "is_set", "_fe_is_set_by_now")
 _core.attach_method(_SetsItself, "check_timeout", "check_timeout")
 _core.attach_method(_SetsItself, "check", "check")
 _SetsItself.__name__ = Event.__name__
+
+# At the exit of the interpreter a module that somebody holds is emptied, and finalizers that come later call into the void.
+del _core

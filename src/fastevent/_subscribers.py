@@ -50,6 +50,16 @@ class Child(Reference):
             parent._fe_children.pop(self, None)
 
 
+def log(text: str, *arguments: object) -> None:
+    """Log the exception that is being handled. That must stop nobody, even where a handler or a filter raises."""
+    try:
+        import logging
+
+        logging.getLogger("fastevent").exception(text, *arguments)
+    except Exception:  # at the exit of the interpreter, nothing can be imported any more
+        pass
+
+
 class Callback:
     """Calls a function once, when an event is set."""
 
@@ -63,9 +73,7 @@ class Callback:
         try:
             self.function(event)
         except Exception:
-            import logging
-
-            logging.getLogger("fastevent").exception("the callback %r of %r raised", self.function, event)
+            log("the callback %r of %r raised", self.function, event)
 
 
 class Waker(Callback):
@@ -78,18 +86,12 @@ def tell(told: list[Told]) -> None:
     """Set the children of the events in *told*, and theirs in turn; then call all callbacks."""
     reached = set()
     for event, sets, reason in told:  # which grows meanwhile: a tree of any depth takes no recursion
-        if sets not in event._fe_told and (id(event), sets) not in reached:
+        if (id(event), sets) not in reached:
             reached.add((id(event), sets))
             for child in list(event._fe_children):
                 if was_born_before(child, sets) and (heir := child()) is not None:
                     heir._fe_take_over(reason, told)
                     child.born = sets - 1  # it may live longer than a count is good for
-    for event, sets, _ in told:
-        if sets not in event._fe_told:
-            done = event.__dict__.setdefault("_fe_told", {})
-            for earlier in list(done):
-                done.pop(earlier, None)
-            done[sets] = None
     due = [
         (event, callback)
         for event, sets, _ in told

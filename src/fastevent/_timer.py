@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic_ns, sleep
 from typing import Any
 
-from fastevent._subscribers import Reference
+from fastevent._subscribers import Reference, log
 from fastevent._timeouts import LONGEST_WAIT, NEVER
 
 
@@ -51,6 +51,13 @@ def arm(event: Any) -> None:
     except BaseException:  # a signal handler's: do not leave a mark without a timer
         vars(event).pop("_fe_timer", None)
         raise
+
+
+def disarm(event: Any) -> None:
+    """Forget what `arm()` did."""
+    reference = vars(event).pop("_fe_timer", None)
+    if reference is not None:
+        _forget(reference)
 
 
 def _forget(reference: _Armed, armed: dict[_Armed, None] = _armed) -> None:
@@ -93,11 +100,11 @@ def _ring(inbox: SimpleQueue[_Armed | None]) -> None:
                 _last_count = count_threads()
                 return
             event = reference()
-            if event is not None:
+            if event is not None and reference in _armed:
                 heapq.heappush(timers, (event._fe_sets_itself_at(), next(order), reference))
-                del event
-            if len(timers) > 2 * len(_armed) + 64:  # most of them are of events that are gone
-                timers = [timer for timer in timers if timer[2]() is not None]
+            del event
+            if len(timers) > 2 * len(_armed) + 64:  # most of them are of events that are gone or made anew
+                timers = [timer for timer in timers if timer[2] in _armed]
                 heapq.heapify(timers)
         while timers and timers[0][0] <= monotonic_ns():
             _look_at(heapq.heappop(timers)[2])
@@ -105,17 +112,15 @@ def _ring(inbox: SimpleQueue[_Armed | None]) -> None:
 
 def _look_at(reference: _Armed) -> None:
     event = reference()
-    if event is None:
+    if event is None or reference not in _armed:
         return
     vars(event).pop("_fe_timer", None)  # before the look: a clear() from here on arms the event itself
     _forget(reference)
     try:
-        if not event.is_set():
+        if not event._fe_is_set_by_now():
             event._fe_arm()
     except BaseException:  # sys.exit() in a callback: the thread is not its own
-        import logging
-
-        logging.getLogger("fastevent").exception("at the timeout of %r", event)
+        log("at the timeout of %r", event)
 
 
 def _after_fork_in_child() -> None:

@@ -76,8 +76,10 @@ def _collect(missing: dict[int, Any], seen: dict[int, bool], enough: int, deadli
     def end() -> int:
         if deadline is not None:
             return deadline
-        own: int = which((event._fe_period()[2] for event in unset()), default=NEVER)  # clear() may have put one off
-        return own
+        # clear() may have put one off; who sets itself does not end the wait by that
+        own = (event._fe_period()[2] if event._fe_sets_itself_at() == NEVER else NEVER for event in unset())
+        latest_or_first: int = which(own, default=NEVER)
+        return latest_or_first
 
     wakers = []
     try:
@@ -91,9 +93,10 @@ def _collect(missing: dict[int, Any], seen: dict[int, bool], enough: int, deadli
             look_at = min((end(), *(event._fe_sets_itself_at() for event in unset())))
             if done.wait(None if look_at == NEVER else (look_at - monotonic_ns()) / 1e9):
                 return
+            late = monotonic_ns() >= end()
             for event in unset():
-                event.is_set()  # it may be time that it sets itself
-            if monotonic_ns() >= end():
+                event._fe_is_set_by_now()  # it may be time that it sets itself
+            if late:
                 return
     finally:
         for event, waker in wakers:

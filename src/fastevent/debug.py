@@ -23,15 +23,17 @@ class LoggedEvent(Event):
     def __init__(self, timeout: float | None = None, *, parents: Iterable[Event] = (), set_on_timeout: bool = False) -> None:
         self._since = monotonic_ns()
         super().__init__(timeout, parents=parents, set_on_timeout=set_on_timeout)
-        self.add_callback(lambda event: self._log_change())
+        self.add_callback(LoggedEvent._log_change)
 
     def clear(self) -> None:
         """Do what `Event.clear()` does, and log it if the event was set."""
-        was_set = self.is_set()
+        self.is_set()  # it may be time that it sets itself
+        sets, was_set, _ = self._fe_snapshot()
         super().clear()
-        if was_set:
+        if was_set or self._fe_snapshot()[0] != sets:  # also if a set() came in between
             self._log_change()
-            self.add_callback(lambda event: self._log_change())
+            self.remove_callback(LoggedEvent._log_change)
+            self.add_callback(LoggedEvent._log_change)
 
     def _log_change(self) -> None:
         now = monotonic_ns()
