@@ -113,7 +113,7 @@ NAMES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Subject:
     name: str
     path: str = ""  # of the class or module, for pkgutil.resolve_name
