@@ -442,7 +442,7 @@ def test_isset_warns_at_the_callers_line(Event):
 def test_signatures(Event):
     assert str(inspect.signature(Event).replace(return_annotation=inspect.Signature.empty)) in {
         "(timeout=None, *, parents=(), set_on_timeout=False)",
-        "(timeout: 'float | None' = None, *, parents: 'Iterable[Any]' = (), set_on_timeout: 'bool' = False)",
+        "(timeout: 'float | None' = None, *, parents: 'Iterable[Event]' = (), set_on_timeout: 'bool' = False)",
     }
     for name, parameters in {
         "set": ["reason"],

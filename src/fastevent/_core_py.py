@@ -30,6 +30,8 @@ from fastevent._timeouts import NEVER, deadline_after, event_seconds, longest_wa
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from fastevent._event import Event
+
 _NEXT = "next"  # the only key of `_State.next`
 _HERD = 32  # after so many wake-ups, a set() lets go of the GIL: if all of a large herd wait for it at once, they thrash
 
@@ -121,11 +123,11 @@ class EventCore:
         _children: dict[Child, None]
         _callbacks: dict[Callback, Callback]
 
-        def _link(self, parents: Iterable[Any], set_on_timeout: bool) -> None: ...
+        def _link(self, parents: Iterable[Event], set_on_timeout: bool) -> None: ...
         def _raise(self) -> None: ...
         def _set_if_timed_out(self) -> None: ...
 
-    def __init__(self, timeout: float | None = None, *, parents: Iterable[Any] = (), set_on_timeout: bool = False) -> None:
+    def __init__(self, timeout: float | None = None, *, parents: Iterable[Event] = (), set_on_timeout: bool = False) -> None:
         self._begin_period(implicit_timeout() if timeout is None else event_seconds(timeout))
         if parents or set_on_timeout or self._linked:
             self._linked = True

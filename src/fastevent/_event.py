@@ -46,8 +46,8 @@ else:
 
 _E = TypeVar("_E", bound="Event")
 
-#: Which core runs: "c" or "python".
 IMPLEMENTATION = "python" if _core.__name__.endswith("_py") else "c"
+"""Which core runs: `"c"`, the compiled one, or `"python"`."""
 
 
 class EventCancelled(Exception):
