@@ -242,7 +242,7 @@ def plots(runs, main):
         return sorted((row for row in rows if row[1]), key=lambda row: row[1])
 
     drawn = (
-        ("poll", "What does a poll cost?", f"less the loop; {on}", bars, [measured(polls)], duration),
+        ("poll", "What does a poll cost?", f"the loop itself taken off; {on}", bars, [measured(polls)], duration),
         (
             "waiters",
             "How does waking grow with the number of waiters?",
@@ -260,7 +260,7 @@ def plots(runs, main):
             [measured(sizes)],
             "{:,.0f} B".format,
         ),
-        ("versions", "What does is_set() cost, by Python version?", "less the loop", bars, versions, duration),
+        ("versions", "What does is_set() cost, by Python version?", "the loop itself taken off", bars, versions, duration),
     )
     return {name: (title, draw(title, subtitle, *rest)) for name, title, subtitle, draw, *rest in drawn}
 
