@@ -197,7 +197,7 @@ def pollers(run):
     counts = sorted({key[4] for key in run.best if key[0] == POLLERS})
     rows = [
         [
-            f"{name} `{polled}`",
+            f"{name} {code(polled)}",
             "one for all" if shared else "one each",
             *(number(run.ns(POLLERS, name, polled, shared, n)) for n in counts),
         ]
@@ -306,7 +306,7 @@ def replace_between(path, lines):
 
 def code(name):
     """Mark up what is Python in the name of a row."""
-    return f"`{name}`" if name.endswith(")") else name
+    return re.sub(r"[\w.]+\([^)]*\)|\bflag\b", r"`\g<0>`", name)
 
 
 PAGE = """\
