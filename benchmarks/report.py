@@ -318,23 +318,23 @@ Measured {when} on {machine}, with CPython {pythons}, by
 {commands}
 ```
 
-A time is the minimum of 64 rounds of at least a millisecond, in eight turns, less that of the empty loop. A hand-over and the
-start of a thread are measured on one processor: to wake another one costs more than what is measured. Only numbers of one
-interpreter may be compared: they are one run.
+A time is the minimum of 64 rounds of at least a millisecond, in eight turns, with that of the empty loop taken off. A hand-over
+and the start of a thread are measured on one processor: waking another one costs more than what is measured. Compare numbers
+within one interpreter only: they are from one run.
 
 {images}
 
 ## What is promised
 
-Bold is what was missed in this run.
+What was missed in this run is in bold.
 
 {promised}
 
-`check_timeout()` reads a clock, and the cheapest there is takes some 4 ns: beside an empty method of 5 ns that is much.
-`Event()` makes an instance of a Python class, and the floor of that is in the tables below: where `threading.Event()` itself
-costs less than ten of those, nothing that can take its place is ten times faster. `set()` keeps the GIL while it wakes a
-thread. To let go of it would make a hand-over quicker if the other thread soon waits again, and would have `set()` wait for
-the GIL, for milliseconds, if the other thread computes.
+- `check_timeout()` reads a clock, and the cheapest one takes about 4 ns: next to an empty method of 5 ns, that is a lot.
+- `Event()` makes an instance of a Python class, and the floor of that is in the tables below: where `threading.Event()` itself
+  costs less than ten of those, nothing that can take its place is ten times faster.
+- `set()` keeps the GIL while it wakes a thread. Letting go of it would make a hand-over faster if the other thread soon waits
+  again. But if the other thread computes, `set()` would wait for the GIL, for milliseconds.
 
 ## Where another event is faster
 
@@ -342,7 +342,7 @@ the GIL, for milliseconds, if the other thread computes.
 
 ## Every operation
 
-On the right are shares of `threading.Event`: 0.5 takes half as long. Where it has no such operation, they are times.
+The columns "÷ it" are shares of `threading.Event`: 0.5 takes half as long. Where it has no such operation, they are times.
 
 {operations}
 
@@ -354,19 +354,20 @@ With CPython {python}. One `set()`, until the last waiter runs Python code:
 
 {herds}
 
-Events that are alive: what the creation of one costs, the garbage collector's work included, and by how much a fresh process
-grows:
+Many events alive at once: what making one costs, with the work of the garbage collector, and by how much a fresh process grows
+for each:
 
 {alive}
 {free_threaded}"""
 FREE_THREADED = """
-Polling threads with CPython {python}, nanoseconds for a poll of any of them. There were {processors} processors: more threads
-than that cannot make it any faster.
+Polling threads with CPython {python}: nanoseconds per poll, whichever thread makes it. There were {processors} processors:
+more threads than that cannot make it any faster.
 
 {pollers}
 
-Without the GIL, a thread that polls counts a reference to the event, so threads that share one write to one place in memory.
-Where the lines differ and many threads poll without end, give each one an event of its own.
+Without the GIL, a thread that polls counts a reference to the event, so threads that share an event write to one place in
+memory. Where "one for all" costs more and many threads poll all the time, give each an event of its own, with the shared one as
+its parent.
 """
 
 
