@@ -12,10 +12,10 @@ from fastevent._timeouts import NEVER, deadline_after, wait_seconds
 
 
 def wait_any(events: Iterable[Event], timeout: float | None = None) -> list[Event]:
-    """Wait until one of the *events* is set. Return those that are, in the order given; none if time ran out first.
+    """Wait until one of the *events* is set. Return those that are, in the order given; an empty list if time ran out first.
 
     *timeout* is in seconds; None waits for ever. An event that was set and cleared meanwhile counts as set. Without any events
-    the list is empty, at once. Raises `TypeError` for what is not a `fastevent.Event`.
+    it does not wait. Raises `TypeError` for what is not a `fastevent.Event`.
 
     Thread safety: safe on shared objects. It waits as `Event.wait()` does, without another thread and without polling.
     """
@@ -23,10 +23,10 @@ def wait_any(events: Iterable[Event], timeout: float | None = None) -> list[Even
 
 
 def wait_all(events: Iterable[Event], timeout: float | None = None) -> bool:
-    """Wait until each of the *events* is or was set since the call. Return True then, False if time ran out first.
+    """Wait until each of the *events* is set or has been set since the call. Return True then, False if time ran out first.
 
-    *timeout* is in seconds; None waits for ever. No events are all set at once. Raises `TypeError` for what is not a
-    `fastevent.Event`.
+    *timeout* is in seconds; None waits for ever. Without any events it returns True at once. Raises `TypeError` for what is not
+    a `fastevent.Event`.
 
     Thread safety: safe on shared objects. It waits as `Event.wait()` does, without another thread and without polling.
     """
