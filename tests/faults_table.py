@@ -37,7 +37,7 @@ HEADER = """\
 
 Made by `make faults` on CPython {python}, {system}: {versions}.
 
-Each cell is a process that ran one of the programs in `tests/faults.py`, with {scale} times the numbers named here. The programs
+Each cell is a process that ran one of the programs in `tests/faults.py`, with {scale} times the numbers named here. They
 use only what `threading.Event` has, too:
 
 - ✓: the event passed. Nobody was stuck; nothing was lost, too early or left behind.
