@@ -143,9 +143,9 @@ def not_first(runs):
 def behind(runs):
     found = sorted(not_first(runs), key=lambda item: item[:2])
     if not found:
-        return ["Nowhere: in every row no event of the same kind is faster."]
+        return ["Nowhere: in every row no event of the same kind is faster or smaller."]
     return [
-        f"- {code(name)}: {peer} is faster ({'; '.join(where for *_, where in items)})"
+        f"- {code(name)}: {peer} is {'smaller' if name == MEMORY else 'faster'} ({'; '.join(where for *_, where in items)})"
         + (f": {WHY[name, peer]}." if (name, peer) in WHY else ".")
         for (name, peer), items in ((key, list(items)) for key, items in groupby(found, key=lambda item: item[:2]))
     ]
@@ -336,7 +336,7 @@ What was missed in this run is in bold.
 - `set()` keeps the GIL while it wakes a thread. Letting go of it would make a hand-over faster if the other thread soon waits
   again. But if the other thread computes, `set()` would wait for the GIL, for milliseconds.
 
-## Where another event is faster
+## Where another event is faster or smaller
 
 {behind}
 
@@ -350,7 +350,7 @@ The columns "÷ it" are shares of `threading.Event`: 0.5 takes half as long. Whe
 
 ## How cost grows
 
-With CPython {python}. One `set()`, until the last waiter runs Python code:
+With CPython {python}: one `set()`, until the last waiter runs Python code:
 
 {herds}
 
