@@ -20,13 +20,14 @@ text { fill: #e6edf3 }
 .other { fill: #767f8a; stroke: #767f8a }
 }
 """
-WIDTH = 720
+WIDTH = 480  # so narrow that the text can still be read where a phone shrinks it
 
 
 def svg(title, subtitle, height, parts):
+    size = f'viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
     return "\n".join(
         (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">',
             f"<title>{escape(title)}</title>",
             f"<style>{STYLE}</style>",
             text(16, 26, title, "title"),
@@ -49,7 +50,7 @@ def bars(title, subtitle, groups, shown):
     y, parts = 62, []
     for group in groups:
         for label, value, ours in group:
-            width = max(1.5, (WIDTH - left - 90) * value / longest)
+            width = max(1.5, (WIDTH - left - 70) * value / longest)
             parts.append(text(left - 8, y + 15, label, anchor="end"))
             parts.append(
                 f'<rect class="{"ours" if ours else "other"}" x="{left:.0f}" y="{y}" width="{width:.1f}" height="20"/>'
@@ -65,7 +66,7 @@ def lines(title, subtitle, series, shown, across):
 
     A series is a name, its points, and whether it is ours; those of ours after the first are dashed, so are the others'.
     """
-    left, right, top, bottom = 78, WIDTH - 178, 66, 318
+    left, right, top, bottom = 70, WIDTH - 124, 66, 318
     xs = [x for _, points, _ in series for x, _ in points]
     ys = [y for _, points, _ in series for _, y in points]
     decades = range(floor(log10(min(ys))), ceil(log10(max(ys))) + 1)

@@ -143,9 +143,9 @@ def not_first(runs):
 def behind(runs):
     found = sorted(not_first(runs), key=lambda item: item[:2])
     if not found:
-        return ["Nowhere: in every row no event of the same kind is faster."]
+        return ["Nowhere: in every row no event of the same kind is faster or smaller."]
     return [
-        f"- {code(name)}: {peer} is faster ({'; '.join(where for *_, where in items)})"
+        f"- {code(name)}: {peer} is {'smaller' if name == MEMORY else 'faster'} ({'; '.join(where for *_, where in items)})"
         + (f": {WHY[name, peer]}." if (name, peer) in WHY else ".")
         for (name, peer), items in ((key, list(items)) for key, items in groupby(found, key=lambda item: item[:2]))
     ]
@@ -197,7 +197,7 @@ def pollers(run):
     counts = sorted({key[4] for key in run.best if key[0] == POLLERS})
     rows = [
         [
-            f"{name} `{polled}`",
+            f"{name} {code(polled)}",
             "one for all" if shared else "one each",
             *(number(run.ns(POLLERS, name, polled, shared, n)) for n in counts),
         ]
@@ -242,7 +242,7 @@ def plots(runs, main):
         return sorted((row for row in rows if row[1]), key=lambda row: row[1])
 
     drawn = (
-        ("poll", "What does a poll cost?", f"less the loop; {on}", bars, [measured(polls)], duration),
+        ("poll", "What does a poll cost?", f"the loop itself taken off; {on}", bars, [measured(polls)], duration),
         (
             "waiters",
             "How does waking grow with the number of waiters?",
@@ -260,7 +260,7 @@ def plots(runs, main):
             [measured(sizes)],
             "{:,.0f} B".format,
         ),
-        ("versions", "What does is_set() cost, by Python version?", "less the loop", bars, versions, duration),
+        ("versions", "What does is_set() cost, by Python version?", "the loop itself taken off", bars, versions, duration),
     )
     return {name: (title, draw(title, subtitle, *rest)) for name, title, subtitle, draw, *rest in drawn}
 
@@ -306,7 +306,7 @@ def replace_between(path, lines):
 
 def code(name):
     """Mark up what is Python in the name of a row."""
-    return f"`{name}`" if name.endswith(")") else name
+    return re.sub(r"[\w.]+\([^)]*\)|\bflag\b", r"`\g<0>`", name)
 
 
 PAGE = """\
@@ -318,31 +318,31 @@ Measured {when} on {machine}, with CPython {pythons}, by
 {commands}
 ```
 
-A time is the minimum of 64 rounds of at least a millisecond, which all subjects take in turns, less that of the empty loop. A
-hand-over and the start of a thread are measured on one processor: to wake another one costs more than what is measured. Only
-numbers of one interpreter may be compared: they are one run.
+A time is the minimum of 64 rounds of at least a millisecond, which all subjects take in turns, with that of the empty loop taken
+off. A hand-over and the start of a thread are measured on one processor: waking another one costs more than what is measured.
+Compare numbers within one interpreter only: they are from one run.
 
 {images}
 
 ## What is promised
 
-Bold is what was missed in this run.
+What was missed in this run is in bold.
 
 {promised}
 
-`check_timeout()` reads a clock, and the cheapest there is takes some 4 ns: beside an empty method of 5 ns that is much.
-`Event()` makes an instance of a Python class, and the floor of that is in the tables below: where `threading.Event()` itself
-costs less than ten of those, nothing that can take its place is ten times faster. `set()` keeps the GIL while it wakes a
-thread. To let go of it would make a hand-over quicker if the other thread soon waits again, and would have `set()` wait for
-the GIL, for milliseconds, if the other thread computes.
+- `check_timeout()` reads a clock, and the cheapest one takes about 4 ns: next to an empty method of 5 ns, that is a lot.
+- `Event()` makes an instance of a Python class, and the floor of that is in the tables below: where `threading.Event()` itself
+  costs less than ten of those, nothing that can take its place is ten times faster.
+- `set()` keeps the GIL while it wakes a thread. Letting go of it would make a hand-over faster if the other thread soon waits
+  again. But if the other thread computes, `set()` would wait for the GIL, for milliseconds.
 
-## Where another event is faster
+## Where another event is faster or smaller
 
 {behind}
 
 ## Every operation
 
-On the right are shares of `threading.Event`: 0.5 takes half as long. Where it has no such operation, they are times.
+The columns "÷ it" are shares of `threading.Event`: 0.5 takes half as long. Where it has no such operation, they are times.
 
 {operations}
 
@@ -350,23 +350,24 @@ On the right are shares of `threading.Event`: 0.5 takes half as long. Where it h
 
 ## How cost grows
 
-With CPython {python}. One `set()`, until the last waiter runs Python code:
+With CPython {python}: one `set()`, until the last waiter runs Python code:
 
 {herds}
 
-Events that are alive: what the creation of one costs, the garbage collector's work included, and by how much a fresh process
-grows:
+Many events alive at once: what making one costs, with the work of the garbage collector, and by how much a fresh process grows
+for each:
 
 {alive}
 {free_threaded}"""
 FREE_THREADED = """
-Polling threads with CPython {python}, nanoseconds for a poll of any of them. There were {processors} processors: more threads
-than that cannot make it any faster.
+Polling threads with CPython {python}: nanoseconds per poll, whichever thread makes it. There were {processors} processors:
+more threads than that cannot make it any faster.
 
 {pollers}
 
-Without the GIL, a thread that polls counts a reference to the event, so threads that share one write to one place in memory.
-Where the lines differ and many threads poll without end, give each one an event of its own.
+Without the GIL, a thread that polls counts a reference to the event, so threads that share an event write to one place in
+memory. Where "one for all" costs more and many threads poll all the time, give each an event of its own, with the shared one as
+its parent.
 """
 
 

@@ -177,7 +177,7 @@ FLOOR = Subject(
         "Event(timeout=300)": ("None", "Plain()"),
     },
     note="what CPython itself charges: an empty method in C (twice where two calls are made), an attribute in a slot, "
-    "`time.monotonic()`, a bare lock that cannot be had, an instance of an empty Python class; for a hand-over two bare locks, "
+    "`time.monotonic()`, a bare lock that is held, an instance of an empty Python class; for a hand-over two bare locks, "
     "for a herd one bare lock for each waiter, for a thread `_thread.start_new_thread` and a lock",
 )
 

@@ -37,16 +37,16 @@ HEADER = """\
 
 Made by `make faults` on CPython {python}, {system}: {versions}.
 
-Each cell is a process that ran one of the programs in `tests/faults.py`, which ask no more of an event than the methods of
-`threading.Event`, with {scale} times the numbers named here:
+Each cell is a process that ran one of the programs in `tests/faults.py`, with {scale} times the numbers named here. They
+use only what `threading.Event` has, too:
 
-- ✓: the event stood it. Nobody was stuck; nothing was lost, too early or left behind.
+- ✓: the event passed. Nobody was stuck; nothing was lost, too early or left behind.
 - **hangs**: the process did not end within {limit} seconds, several times what it takes.
 - **crashes**: a signal ended it.
 - **…Error**: what it raised. An `AssertionError` is a broken promise, such as a lost wake-up or a `False` before its time.
 - has no…, takes no…: it lacks what the program needs.
 
-Much of this is a matter of the moment: what one run does not find, another may.
+Much of this depends on the timing: what one run does not find, another may.
 """
 
 

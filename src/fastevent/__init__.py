@@ -1,4 +1,4 @@
-"""`threading.Event` with a timeout and with cancellation, whose polling costs what an empty method call costs."""
+"""`threading.Event` with a timeout and cancellation, and polling as cheap as an empty method call."""
 
 from fastevent._config import check_interval, default_timeout
 from fastevent._event import IMPLEMENTATION, Event, EventCancelled, EventStatus, EventTimeout

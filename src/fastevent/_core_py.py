@@ -172,8 +172,8 @@ class EventCore:
     def check(self) -> None:
         """Raise `EventCancelled` if the event is set, `EventTimeout` if it has timed out; return None otherwise.
 
-        `EventTimeout` is an `EventCancelled` and a `TimeoutError`. It is raised, too, if a timeout is why the event is set. The
-        text names the reason.
+        `EventTimeout` is an `EventCancelled` and a `TimeoutError`. It is also raised if the event is set because of a timeout.
+        The text names the reason.
 
         Thread safety: atomic.
         """
@@ -208,9 +208,9 @@ class EventCore:
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the event is set. Return True if it is, False if time ran out first; never early.
 
-        *timeout* is in seconds. With a number, it alone paces the call, also after the event's own timeout; what is not above
-        zero does not wait. With None, the event's own timeout ends the call, if it has one. Raises `TypeError` for what is not
-        a number, unless the event is set.
+        *timeout* is in seconds. A number alone decides how long the call waits, even after the event's own timeout has passed;
+        one that is not above zero does not wait. With None, the event's own timeout ends the call, if it has one. Raises
+        `TypeError` for what is not a number, unless the event is set.
 
         Thread safety: safe on shared objects. Signal handlers run while it waits, and what they raise ends it. A thread that a
         `set()` has woken returns True, even if the event was cleared at once.

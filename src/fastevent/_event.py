@@ -47,8 +47,8 @@ else:
 
 _E = TypeVar("_E", bound="Event")
 
-#: Which core runs: "c" or "python".
 IMPLEMENTATION = "python" if _core.__name__.endswith("_py") else "c"
+"""Which core runs: `"c"`, the compiled one, or `"python"`."""
 
 _EventCore = _core.EventCore
 
@@ -75,11 +75,11 @@ class EventStatus(NamedTuple):
     is_set: bool
     """The flag."""
     reason: Any
-    """Why it is up, or None."""
+    """The event's reason, or None."""
     timed_out: bool
     """Whether the timeout has passed."""
     timeout: float | None
-    """In seconds, or None without one; as the next two."""
+    """The timeout in seconds. Without one this is None, and so are the next two."""
     elapsed: float | None
     """The seconds since the timeout started."""
     remaining: float | None
@@ -122,18 +122,19 @@ class _Yielding(property):
 class Event(_EventCore, ThreadingEvent):
     """A `threading.Event` with a timeout: a flag that threads set, poll and wait for.
 
-    *timeout* is in seconds and runs from now, on the clock of `time.monotonic()`: `check_timeout()` tells when it has passed.
+    *timeout* is in seconds and runs from now, by the clock of `time.monotonic()`; `check_timeout()` tells if it has passed.
     Without one the event never times out, unless `WORKFLOW_CORE_EVENT_DEFAULT_TIMEOUT` is set. Zero times out at once, `inf`
     never. With *set_on_timeout* the event sets itself when its timeout has passed, and its reason is an `EventTimeout`.
 
     *parents* are other events: when one of them is set, this event is, for the same reason and before the parent's `set()`
-    returns. It is born set under a parent that is set. It keeps its parents alive, and they do not keep it. Parents are named
+    returns. It is set from the start if a parent is. It keeps its parents alive; they do not keep it alive. Parents are named
     when an event is made, so there are no cycles.
 
     Raises `TypeError` for a timeout that is not a number and for a parent that is not a `fastevent.Event`, `ValueError` for a
     timeout that is negative or NaN and for *set_on_timeout* without one.
 
-    Thread safety: every method may be called from any thread, signal handler or finalizer at any time.
+    Thread safety: any thread, signal handler or finalizer may call any method at any time, except `set_on_signals()`, which is
+    for the main thread.
     """
 
     __module__ = "fastevent"
@@ -156,7 +157,7 @@ class Event(_EventCore, ThreadingEvent):
 
     @property
     def reason(self) -> Any:
-        """Why the event is set: what `set()` was called with, None without; None while the event is not set.
+        """Why the event is set: what `set()` was called with; None if that was nothing, and while the event is not set.
 
         Thread safety: atomic.
         """
@@ -183,9 +184,9 @@ class Event(_EventCore, ThreadingEvent):
         return inf if deadline == NEVER else min(max(0.0, (deadline - monotonic_ns()) / 1e9), seconds)
 
     def status(self) -> EventStatus:
-        """Return what there is to know about the event, as an `EventStatus`: what a monitor shows.
+        """Return all there is to know about the event, as an `EventStatus`, for a monitor to show.
 
-        Thread safety: safe on shared objects. Each of its items is true at some moment of the call, not all at the same.
+        Thread safety: safe on shared objects. Each item was true at some moment of the call, not all at the same one.
         """
         is_set = self.is_set()
         callbacks = list(self._fe_callbacks)
@@ -203,12 +204,12 @@ class Event(_EventCore, ThreadingEvent):
         )
 
     def add_callback(self, function: Callable[[Self], object]) -> None:
-        """Have *function* called with the event, once, when it is set next; at once if it is set already.
+        """Have *function* called with the event, once, the next time it is set; at once if it is set already.
 
         The thread that sets the event calls it, after it has woken the waiters and set the children, in the order in which
-        callbacks were added. At the timeout of an event that sets itself, that is a thread that all such events share, or one
-        that looked at the event first. What *function* raises is logged to the logger `fastevent`, and stops neither the other
-        callbacks nor `set()`.
+        callbacks were added. At the timeout of an event that sets itself, that is a thread that all such events share, or the
+        one that looked at the event first. What *function* raises is logged to the logger `fastevent`, and stops neither the
+        other callbacks nor `set()`.
 
         Raises `TypeError` if *function* is not callable.
 
@@ -220,7 +221,7 @@ class Event(_EventCore, ThreadingEvent):
         self._fe_arm()
 
     def remove_callback(self, function: Callable[[Self], object]) -> int:
-        """Have *function* not called any more. Return how many times it had been added and was not called yet.
+        """Take *function* back. Return how many times it had been added without being called yet.
 
         Thread safety: safe on shared objects. It never waits: a call that has begun goes on.
         """
@@ -232,7 +233,7 @@ class Event(_EventCore, ThreadingEvent):
         return sum(self._fe_callbacks.pop(callback, None) is not None for callback in ours)
 
     async def wait_async(self, timeout: float | None = None) -> bool:
-        """Do what `wait()` does in a coroutine of `asyncio`: other tasks run meanwhile, and no thread waits.
+        """Do what `wait()` does, for a coroutine of `asyncio`: other tasks run meanwhile, and no thread is blocked.
 
         A task that is cancelled leaves nothing behind. Raises as `wait()` does, and `RuntimeError` where no event loop of
         `asyncio` runs.
@@ -288,7 +289,10 @@ class Event(_EventCore, ThreadingEvent):
         return _set_on_signals(self, numbers)
 
     def __enter__(self) -> Self:
-        """Return the event. On leaving the block it is set, so that what was started inside stops."""
+        """Return the event, for `with event:`. On leaving the block it is set, so that what was started inside stops.
+
+        If an exception leaves the block, its type and text are the reason.
+        """
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:

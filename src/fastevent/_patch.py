@@ -25,11 +25,11 @@ _before: type[threading.Event] = threading.Event  # what the patch replaced; nev
 
 
 def patch_threading() -> None:
-    """Replace `threading.Event` by `fastevent.Event` in this process, also inside `threading`, where every `Thread` makes one.
+    """Replace `threading.Event` with `fastevent.Event` in this process, also in `threading`, where every `Thread` makes one.
 
-    From then on whoever calls `threading.Event()` gets ours; events that exist stay what they are, and a module that said
+    From then on, whoever calls `threading.Event()` gets ours. Events that exist stay what they are, and a module that said
     `from threading import Event` before keeps the old class. So patch as early as you can. A process that is forked inherits
-    the patch, one that is started anew does not. A second call changes nothing.
+    the patch; one that is started anew does not. A second call changes nothing.
 
     Where `WORKFLOW_CORE_EVENT_DEFAULT_TIMEOUT` is set, `threading.Event` becomes a subclass which that variable does not touch.
 
@@ -46,9 +46,9 @@ def patch_threading() -> None:
 
 
 def unpatch_threading() -> None:
-    """Give `threading.Event` back what `patch_threading` replaced; events that exist stay what they are.
+    """Put back what `patch_threading` replaced; events that exist stay what they are.
 
-    Changes nothing without a patch, nor if somebody else has put another class there since.
+    Changes nothing without a patch, or if somebody else has put another class there since.
 
     Thread safety: safe to call from any thread at any time.
     """

@@ -13,13 +13,12 @@ from fastevent._timeouts import NEVER, deadline_after, wait_seconds
 
 _E = TypeVar("_E", bound=Event)
 
-
 def wait_any(events: Iterable[_E], timeout: float | None = None) -> list[_E]:
-    """Wait until one of the *events* is set. Return those that are, in the order given; none if time ran out first.
+    """Wait until one of the *events* is set. Return those that are, in the order given; an empty list if time ran out first.
 
     *timeout* is in seconds. With None, the call ends when the events' own timeouts have all passed, as `Event.wait()` does for
-    one. An event that was set and cleared meanwhile counts as set. Without any events the list is empty, at once. Raises
-    `TypeError` for what is not a `fastevent.Event`.
+    one. An event that was set and cleared meanwhile counts as set. Without any events it does not wait. Raises `TypeError` for
+    what is not a `fastevent.Event`.
 
     Thread safety: safe on shared objects. It waits as `Event.wait()` does, without another thread and without polling.
     """
@@ -27,10 +26,11 @@ def wait_any(events: Iterable[_E], timeout: float | None = None) -> list[_E]:
 
 
 def wait_all(events: Iterable[Event], timeout: float | None = None) -> bool:
-    """Wait until each of the *events* is or was set since the call. Return True then, False if time ran out first.
+    """Wait until each of the *events* is set or has been set since the call. Return True then, False if time ran out first.
 
     *timeout* is in seconds. With None, the call ends when the own timeout of an event that is not set has passed, as
-    `Event.wait()` does for one. No events are all set at once. Raises `TypeError` for what is not a `fastevent.Event`.
+    `Event.wait()` does for one. Without any events it returns True at once. Raises `TypeError` for what is not a
+    `fastevent.Event`.
 
     Thread safety: safe on shared objects. It waits as `Event.wait()` does, without another thread and without polling.
     """

@@ -15,7 +15,7 @@ _log = logging.getLogger("fastevent")
 
 
 class LoggedEvent(Event):
-    """An `Event` that logs every change of its state: which, in which thread, and how long it was in the state before.
+    """An `Event` that logs every change of its state: which, in which thread, and how long the state before it lasted.
 
     It logs to the logger `fastevent`, at the level INFO, by a callback: an event that sets itself logs it at its timeout.
     """
