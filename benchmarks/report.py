@@ -318,9 +318,9 @@ Measured {when} on {machine}, with CPython {pythons}, by
 {commands}
 ```
 
-A time is the minimum of 64 rounds of at least a millisecond, which all subjects take in turns, with that of the empty loop taken
-off. A hand-over and the start of a thread are measured on one processor: waking another one costs more than what is measured.
-Compare numbers within one interpreter only: they are from one run.
+A time is the minimum of 64 rounds of at least a millisecond, which all subjects take in turns, with that of the empty loop
+taken off. A hand-over and the start of a thread are measured on one processor: waking another one costs more than what is
+measured. Compare numbers within one interpreter only: they are from one run.
 
 {images}
 

@@ -13,6 +13,7 @@ from fastevent._timeouts import NEVER, deadline_after, wait_seconds
 
 _E = TypeVar("_E", bound=Event)
 
+
 def wait_any(events: Iterable[_E], timeout: float | None = None) -> list[_E]:
     """Wait until one of the *events* is set. Return those that are, in the order given; an empty list if time ran out first.
 
