@@ -819,6 +819,16 @@ def test_the_block_ends_what_was_started_inside(Event):
     assert event.is_set() and event.reason is None
 
 
+def test_the_end_of_a_block_is_for_a_set_without_a_reason_too(Event):
+    class Theirs(Event):
+        def set(self):
+            super().set()
+
+    with Theirs() as event:
+        pass
+    assert event.is_set()
+
+
 def test_the_block_says_what_ended_it(Event):
     event = Event()
     with pytest.raises(ValueError, match="oops"), event:

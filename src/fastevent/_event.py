@@ -296,8 +296,10 @@ class Event(_EventCore, ThreadingEvent):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        # The text alone: the exception itself would keep the frames alive that it went through, and all they hold.
-        self.set(None if error is None else _text(type(error).__name__, error))
+        if error is None:
+            self.set()  # without an argument, as a subclass may have it
+        else:  # the text alone: the exception itself would keep the frames alive that it went through, and all they hold
+            self.set(_text(type(error).__name__, error))
 
     def _fe_link(self, parents: Iterable[Event], set_on_timeout: bool) -> None:
         """Begin what `__init__` was asked for beyond a timeout, and end what an earlier one was."""
