@@ -21,7 +21,6 @@ import re
 import signal
 import subprocess
 import sys
-import sysconfig
 import tarfile
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
@@ -211,8 +210,9 @@ def environment(name: str, *needs: str) -> Path:
     python = home / "bin/python"
     (wheel,) = (WORK / "wheel").glob("*.whl")
     call(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", wheel, *needs)
-    folder = Path(sysconfig.get_path("purelib", "venv", {"base": home, "platbase": home}))
-    (folder / "patch.pth").write_text(PTH)
+    where = "import sysconfig; print(sysconfig.get_path('purelib'), end='')"
+    folder = subprocess.run([python, "-c", where], capture_output=True, text=True, check=True).stdout
+    Path(folder, "patch.pth").write_text(PTH)
     code = (
         "import sys, threading; print(threading.Event.__module__, getattr(sys.modules.get('fastevent'), 'IMPLEMENTATION', 0))"
     )

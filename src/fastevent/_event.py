@@ -279,13 +279,10 @@ class Event(_EventCore, ThreadingEvent):
         if threading.current_thread() is not threading.main_thread():
             raise ValueError(f"set_on_signals() works in the main thread only, not in {threading.current_thread().name!r}")
         for number in numbers:
-            handler = signal.getsignal(number)
-            if handler is None:
+            if number.name in {"SIGKILL", "SIGSTOP"}:
+                raise ValueError(f"{number.name} cannot be handled")
+            if signal.getsignal(number) is None:
                 raise ValueError(f"the handler of {number.name} was not installed from Python and could not be restored")
-            try:
-                signal.signal(number, handler)
-            except OSError:
-                raise ValueError(f"{number.name} cannot be handled") from None
         return _set_on_signals(self, numbers)
 
     def __enter__(self) -> Self:
