@@ -445,9 +445,8 @@ class _SetsItself(Event):
                 return False
             deadline = deadline_after(monotonic_ns(), seconds)
         while not Event.wait(self, (min(deadline, self._fe_sets_itself_at()) - monotonic_ns()) / 1e9):
-            if (
-                self._fe_is_set_by_now() or self._fe_snapshot()[0] != sets
-            ):  # it may have been set and cleared between two rounds
+            # Between two rounds it may have been set and cleared.
+            if self._fe_is_set_by_now() or self._fe_snapshot()[0] != sets:
                 return True
             if monotonic_ns() >= deadline:
                 return False
@@ -494,10 +493,9 @@ def _sets_itself(cls: type[Event]) -> type[Event]:
         return _SetsItself
     if "_fe_that_sets_itself" not in vars(cls):
         names = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
+        names |= {"__slots__": (), "_fe_plain": cls}
         metaclass: Any = type(cls)
-        cls._fe_that_sets_itself = metaclass(
-            cls.__name__, (_Quiet, cls, _SetsItself), {**names, "__slots__": (), "_fe_plain": cls}
-        )
+        cls._fe_that_sets_itself = metaclass(cls.__name__, (_Quiet, cls, _SetsItself), names)
     return cls._fe_that_sets_itself
 
 
@@ -506,7 +504,8 @@ def _plain(cls: type[Event]) -> type[Event]:
 
 
 def _timed_out(event: Event) -> EventTimeout:
-    return EventTimeout(f"timed out after {event._fe_period()[0]:g} s")
+    seconds = event._fe_period()[0] or 0  # None if a second __init__() came meanwhile: then nothing is made of this
+    return EventTimeout(f"timed out after {seconds:g} s")
 
 
 def _because(state: str, reason: object) -> str:
