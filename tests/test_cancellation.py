@@ -29,6 +29,11 @@ def passed(event):
         time.sleep(0.001)
 
 
+def inside(Event, name):
+    """Return what *name* is in the module of *Event*, of which there is one for each core."""
+    return Event.status.__globals__[name]
+
+
 # Reasons
 
 
@@ -261,6 +266,7 @@ def test_counts_may_run_over():
         (0, 2**32 - 1, 0),
         (-1, 0, 1),
         (7, 2**31, 1),
+        (7, 2**31 + 7, 0),
     ]:
         subscriber.born = born
         assert was_born_before(subscriber, sets) is bool(before)
@@ -351,6 +357,67 @@ def test_a_broad_tree_is_set(Event):
     leaves = [child_of(child, children[0]) for child in children for _ in range(10)]
     root.set("broad")
     assert {leaf.reason for leaf in leaves} == {"broad"}
+
+
+def lattice(Event, told, layers=12, width=2):
+    """Make a graph with more ways than anybody can go; *told* counts how often an event hears of a set."""
+
+    class Node(Event):
+        def _take_over(self, *cause):
+            told.append(self)
+            super()._take_over(*cause)
+
+    root = Event()
+    layer = [root]
+    for _ in range(layers):
+        layer = [Node(parents=layer) for _ in range(width)]
+    return root, layer
+
+
+def test_many_ways_to_an_event_are_gone_once(Event):
+    told = []
+    root, last = lattice(Event, told)
+    root.set("once")
+    assert [event.reason for event in last] == ["once"] * 2
+    assert len(told) == 2 + 11 * 4  # each of its parents tells it
+
+
+def test_a_set_of_a_set_event_does_not_look_at_its_children_again(Event):
+    told = []
+    root, _ = lattice(Event, told, layers=2)
+    for _ in range(3):
+        root.set()
+    assert len(told) == 2 + 4
+    root.clear()
+    root.set()
+    assert len(told) == 2 + 4 + 2
+    assert len(root._told) == 1  # it remembers the last set, not all
+
+
+def test_children_may_come_and_go_while_their_parent_tells_them(Event):
+    class Restless(Event):
+        def _take_over(self, *cause):
+            super()._take_over(*cause)
+            dropped.pop()
+            born.extend([child_of(parent), child_of(parent)])
+
+    parent, born = Event(), []
+    children = [Restless(parents=[parent]) for _ in range(3)]
+    dropped = [child_of(parent) for _ in range(3)]
+    parent.set("now")
+    assert {child.reason for child in children + born} == {"now"} and len(born) == 6
+
+
+def test_a_child_may_live_longer_than_a_count_is_good_for(Event):
+    parent = Event()
+    child = child_of(parent)
+    (reference,) = parent._children
+    reference.born -= 2**31 - 2  # so many sets ago
+    for _ in range(2):
+        parent.set()
+        assert child.is_set()
+        parent.clear()
+        child.clear()
 
 
 def test_events_that_are_equal_are_two_children(Event):
@@ -479,6 +546,33 @@ def test_sys_exit_in_a_callback_comes_after_the_others(Event):
     with pytest.raises(SystemExit, match="enough"):
         event.set()
     assert calls == [event] and event.is_set()
+
+
+def test_of_two_that_exit_the_first_is_heard_and_neither_stops_others(Event):
+    event, calls = Event(), []
+    for reason in "first", "second":
+        event.add_callback(lambda event, reason=reason: sys.exit(reason))
+    event.add_callback(calls.append)
+    with pytest.raises(SystemExit, match="first"):
+        event.set()
+    assert calls == [event]
+
+
+def test_callbacks_may_come_while_others_are_removed(Event):
+    class Busy:
+        def __call__(self, event):
+            raise AssertionError("it was removed")
+
+        def __eq__(self, other):
+            event.add_callback(calls.append)
+            return self is other
+
+    event, calls, busy = Event(), [], Busy()
+    event.add_callback(busy)
+    event.add_callback(busy)
+    assert event.remove_callback(busy) == 2
+    event.set()
+    assert calls == [event] * 2
 
 
 def test_a_callback_that_is_removed_is_not_called(Event):
@@ -1043,9 +1137,56 @@ def test_a_waker_that_is_interrupted_is_called_again(Event):
         if len(calls) == 1:
             raise KeyboardInterrupt
 
-    event._subscribe(Event.status.__globals__["Waker"](wake))  # that of this core
+    event._subscribe(inside(Event, "Waker")(wake))
     with pytest.raises(KeyboardInterrupt):
         event.set()
+    assert calls == [event] * 2
+
+
+def test_wakers_come_before_callbacks_and_are_called_once(Event):
+    event, calls = Event(), []
+    event.add_callback(lambda event: calls.append("callback"))
+    event._subscribe(inside(Event, "Waker")(lambda event: calls.append("waker")))
+    assert event.status()[-3:] == (1, 1, 0)
+    event.set()
+    assert calls == ["waker", "callback"] and event.status()[-3:] == (0, 0, 0)
+    event.set()
+    assert len(calls) == 2
+
+
+def test_who_comes_after_a_clear_is_not_told_of_a_set_before_it(Event):
+    """Of one that is still on its way to those who were there."""
+    event, calls, told = Event(), [], []
+    before = child_of(event)
+    event.add_callback(calls.append)
+    event._put_up("old", told)
+    event.clear()
+    after = child_of(event)
+    event.add_callback(after.set)
+    inside(Event, "tell")(told)
+    assert before.reason == "old" and calls == [event] and not after.is_set()
+    event.set("new")
+    assert after.reason == "new"
+
+
+def test_a_callback_may_be_removed_while_a_set_looks_for_those_that_are_due(Event):
+    class Looked(inside(Event, "Callback")):
+        __slots__ = ("since",)
+
+        @property
+        def born(self):
+            event.remove_callback(print)
+            return self.since
+
+        @born.setter
+        def born(self, since):
+            self.since = since
+
+    event, calls = Event(), []
+    event._subscribe(Looked(calls.append))
+    event.add_callback(print)
+    event.add_callback(calls.append)
+    event.set()
     assert calls == [event] * 2
 
 
