@@ -384,7 +384,7 @@ def test_many_ways_to_an_event_are_gone_once(Event):
 
 def test_a_set_of_a_set_event_does_not_look_at_its_children_again(Event):
     told = []
-    root, _ = lattice(Event, told, layers=2)
+    root, last = lattice(Event, told, layers=2)
     for _ in range(3):
         root.set()
     assert len(told) == 2 + 4
@@ -392,6 +392,7 @@ def test_a_set_of_a_set_event_does_not_look_at_its_children_again(Event):
     root.set()
     assert len(told) == 2 + 4 + 2
     assert len(root._told) == 1  # it remembers the last set, not all
+    assert all(event.is_set() for event in last)
 
 
 def test_children_may_come_and_go_while_their_parent_tells_them(Event):
