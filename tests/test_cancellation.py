@@ -807,6 +807,98 @@ def test_one_that_never_times_out(Event):
     event = Event(inf, set_on_timeout=True)
     event.add_callback(print)
     assert event.wait(0.01) is False
+    assert "_timer" not in vars(event)  # nobody waits for that
+
+
+def test_an_event_has_one_timer_and_none_afterwards(core):
+    code = """
+    import time
+    from fastevent import Event, _timer
+    event = Event(3600, set_on_timeout=True)
+    for _ in range(3):
+        event.add_callback(print)
+    Event(parents=[event])
+    assert len(_timer._armed) == 1, len(_timer._armed)
+    event, calls = Event(0.01, set_on_timeout=True), []
+    event.add_callback(calls.append)
+    deadline = time.monotonic() + 60
+    while not calls and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert calls == [event] and len(_timer._armed) == 0, len(_timer._armed)
+    """
+    python(dedent(code), core)
+
+
+def test_the_thread_of_the_timers_keeps_no_event_alive(core):
+    code = """
+    import gc, sys, time, weakref
+    from fastevent import Event, _timer
+
+    def until(condition):
+        deadline = time.monotonic() + 60
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        return condition()
+
+    def timers():
+        return [frame.f_locals["timers"] for frame in sys._current_frames().values() if frame.f_code.co_name == "_ring"][0]
+
+    event = Event(3600, set_on_timeout=True)
+    event.add_callback(print)
+    assert until(_timer._inbox.empty)
+    there = weakref.ref(event)
+    del event
+    assert until(lambda: gc.collect() is not None and there() is None)
+    for _ in range(1000):
+        Event(3600, set_on_timeout=True).add_callback(print)
+    kept = [Event(3600 - n, set_on_timeout=True) for n in range(10)]  # the earliest comes last
+    for event in kept:
+        event.add_callback(print)
+    assert until(_timer._inbox.empty) and until(lambda: len(timers()) <= 2 * 10 + 64), len(timers())
+    first, calls = Event(0.01, set_on_timeout=True), []
+    first.add_callback(calls.append)
+    assert until(lambda: calls == [first])
+    assert {id(timer[2]()) for timer in timers()} >= set(map(id, kept))
+    """
+    python(dedent(code), core)
+
+
+def test_where_no_thread_starts_the_next_call_tries_again(core):
+    code = """
+    import time
+    from fastevent import Event, _timer
+    start, event, calls = _timer.start_new_thread, Event(3600, set_on_timeout=True), []
+
+    def fails(*_):
+        raise RuntimeError("can't start new thread")
+
+    _timer.start_new_thread = fails
+    for _ in range(2):
+        try:
+            event.add_callback(print)
+        except RuntimeError as error:
+            print(error, "_timer" in vars(event))
+    _timer.start_new_thread = start
+    event.add_callback(print)
+    soon = Event(0.01, set_on_timeout=True)
+    soon.add_callback(calls.append)
+    deadline = time.monotonic() + 60
+    while not calls and time.monotonic() < deadline:
+        time.sleep(0.001)
+    print("_timer" in vars(event), calls == [soon])
+    """
+    assert python(dedent(code), core) == "can't start new thread False\n" * 2 + "True True\n"
+
+
+def test_the_thread_of_the_timers_ends_before_the_interpreter(core):
+    code = """
+    import _thread, atexit, time
+    from fastevent import Event
+    atexit.register(lambda: print(_thread._count() == 0 or time.monotonic() >= start + 1))  # as long as it is waited for
+    Event(3600, set_on_timeout=True).add_callback(print)
+    start = time.monotonic()
+    """
+    assert python(dedent(code), core) == "True\n"
 
 
 def test_one_thread_for_all_and_none_without_need(core):
@@ -869,6 +961,22 @@ def test_timers_go_on_after_a_fork(core):
     python(dedent(code), core)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_without_timers_has_no_thread_and_ends_none(core):
+    code = """
+    import _thread, os, warnings
+    warnings.simplefilter("ignore")
+    from fastevent import Event, _timer
+    Event(3600, set_on_timeout=True).add_callback(print)
+    pid = os.fork()
+    if pid == 0:
+        _timer._stop()  # what it inherits for its exit
+        os._exit(0 if _thread._count() == 0 and _timer._inbox.empty() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    """
+    python(dedent(code), core)
+
+
 INTERPRETERS = """
 import _interpreters as interpreters
 script = '''
@@ -899,6 +1007,7 @@ def test_a_callback_that_exits_does_not_end_the_thread_of_the_timers(Event, capl
     again = Event(0.05, set_on_timeout=True)
     again.add_callback(lambda event: told.set())
     assert told.wait(PATIENCE)
+    assert "at the timeout of <fastevent.Event" in caplog.text and "SystemExit: no" in caplog.text
 
 
 # with
@@ -962,6 +1071,23 @@ def test_what_is_not_a_signal_is_refused(Event, wrong):
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(ValueError, match=str(wrong)):
         Event().set_on_signals(signal.SIGTERM, wrong)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="every signal can be handled here")
+def test_a_signal_that_cannot_be_handled_leaves_the_others_as_they_were(Event):
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(OSError), Event().set_on_signals(signal.SIGTERM, signal.SIGKILL):
+        pass
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_handler_that_could_not_be_restored_is_left_alone(Event, monkeypatch):
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patched:
+        patched.setattr(signal, "getsignal", {signal.SIGINT: before}.get)
+        with pytest.raises(ValueError, match="the handler of SIGTERM was not installed from Python and could not be restored"):
+            Event().set_on_signals()
     assert signal.getsignal(signal.SIGTERM) is before
 
 
@@ -1141,6 +1267,21 @@ def test_a_waker_that_is_interrupted_is_called_again(Event):
     event._subscribe(inside(Event, "Waker")(wake))
     with pytest.raises(KeyboardInterrupt):
         event.set()
+    assert calls == [event] * 2
+
+
+def test_a_waker_that_is_interrupted_at_a_timeout_is_called_again(Event):
+    event, calls = Event(0.01, set_on_timeout=True), []
+
+    def wake(event):
+        calls.append(event)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+
+    event._subscribe(inside(Event, "Waker")(wake))
+    passed(event)
+    with pytest.raises(KeyboardInterrupt):
+        event.is_set()
     assert calls == [event] * 2
 
 
