@@ -829,38 +829,85 @@ def test_an_event_has_one_timer_and_none_afterwards(core):
     python(dedent(code), core)
 
 
+TIMERS = """
+import gc, random, sys, time, weakref
+from fastevent import Event, _timer
+
+def armed(seconds, function=print):
+    event = Event(seconds, set_on_timeout=True)
+    event.add_callback(function)
+    return event
+
+def until(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+def timers():
+    for frame in sys._current_frames().values():
+        while frame is not None and frame.f_code.co_name != "_ring":
+            frame = frame.f_back
+        if frame is not None:
+            return frame.f_locals.get("timers", [])
+    return []
+"""
+
+
 def test_the_thread_of_the_timers_keeps_no_event_alive(core):
     code = """
-    import gc, sys, time, weakref
-    from fastevent import Event, _timer
-
-    def until(condition):
-        deadline = time.monotonic() + 60
-        while not condition() and time.monotonic() < deadline:
-            time.sleep(0.001)
-        return condition()
-
-    def timers():
-        return [frame.f_locals["timers"] for frame in sys._current_frames().values() if frame.f_code.co_name == "_ring"][0]
-
-    event = Event(3600, set_on_timeout=True)
-    event.add_callback(print)
-    assert until(_timer._inbox.empty)
+    event = armed(3600)
     there = weakref.ref(event)
+    until(lambda: len(timers()) == 1)
     del event
-    assert until(lambda: gc.collect() is not None and there() is None)
-    for _ in range(1000):
-        Event(3600, set_on_timeout=True).add_callback(print)
-    kept = [Event(3600 - n, set_on_timeout=True) for n in range(10)]  # the earliest comes last
-    for event in kept:
-        event.add_callback(print)
-    assert until(_timer._inbox.empty) and until(lambda: len(timers()) <= 2 * 10 + 64), len(timers())
-    first, calls = Event(0.01, set_on_timeout=True), []
-    first.add_callback(calls.append)
-    assert until(lambda: calls == [first])
-    assert {id(timer[2]()) for timer in timers()} >= set(map(id, kept))
+    until(lambda: gc.collect() >= 0 and there() is None)
     """
-    python(dedent(code), core)
+    python(TIMERS + dedent(code), core)
+
+
+def test_timers_of_events_that_are_gone_are_dropped_and_the_others_stay_in_order(core):
+    code = """
+    numbers = random.Random(0)
+    events = [armed(3600 + 100 * numbers.random()) for _ in range(1000)]
+    until(lambda: len(timers()) == 1000)
+    del events[:900]
+    gc.collect()
+    events.append(armed(3601))
+    until(lambda: 0 < len(timers()) <= 2 * len(events) + 64)
+    left = list(timers())
+    assert [timer[2]() for timer in sorted(left)] == sorted(events, key=lambda event: event._sets_itself_at())
+    assert all(left[(i - 1) // 2] <= left[i] for i in range(1, len(left)))  # the order of a heap
+    """
+    python(TIMERS + dedent(code), core)
+
+
+def test_a_timer_that_is_pending_takes_no_processor_time(core):
+    code = """
+    event = armed(3600)
+    until(lambda: len(timers()) == 1)
+    before = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - before < 0.2
+    """
+    python(TIMERS + dedent(code), core)
+
+
+def test_a_timer_that_passes_between_two_looks_at_the_clock_is_not_missed(core):
+    code = """
+    clock, looks = _timer.monotonic_ns, []
+
+    def jumps():
+        looks.append(clock())
+        return looks[-1] + (7200 * 10**9 if len(looks) % 2 and len(looks) < 100 else 0)
+
+    _timer.monotonic_ns = jumps
+    event, calls = armed(3600), []
+    until(lambda: len(looks) >= 100)
+    soon = armed(0.01, calls.append)
+    until(lambda: calls == [soon])
+    assert not event.is_set()
+    """
+    python(TIMERS + dedent(code), core)
 
 
 def test_where_no_thread_starts_the_next_call_tries_again(core):
@@ -892,11 +939,31 @@ def test_where_no_thread_starts_the_next_call_tries_again(core):
 
 def test_the_thread_of_the_timers_ends_before_the_interpreter(core):
     code = """
-    import _thread, atexit, time
-    from fastevent import Event
-    atexit.register(lambda: print(_thread._count() == 0 or time.monotonic() >= start + 1))  # as long as it is waited for
+    import _thread, atexit, itertools, time
+    from fastevent import Event, _timer
+    atexit.register(lambda: print(_thread._count(), next(clock) < 10**9))  # after the handler of the timers
     Event(3600, set_on_timeout=True).add_callback(print)
-    start = time.monotonic()
+    while not _thread._count():
+        time.sleep(0.001)
+    clock = itertools.count(step=10**5)
+    _timer.monotonic_ns = clock.__next__  # a second that lasts as long as a loaded machine may need
+    """
+    assert python(dedent(code), core) == "0 True\n"
+
+
+def test_a_callback_that_does_not_return_delays_the_end_of_the_interpreter_by_a_second(core):
+    code = """
+    import atexit, threading, time
+    from fastevent import Event, _timer
+    begun = threading.Event()
+    atexit.register(lambda: print(now[-1] >= now[0] + 10**9 > now[-2]))
+    event = Event(3600, set_on_timeout=True)
+    event.add_callback(lambda event: (begun.set(), time.sleep(1000)))
+    event.__init__(0.01, set_on_timeout=True)  # now: the thread of the timers calls it, whatever the load
+    begun.wait()
+    now, clock = [], _timer.monotonic_ns
+    start = clock()
+    _timer.monotonic_ns = lambda: now.append(clock() - start) or now[-1]  # the thread reads none meanwhile
     """
     assert python(dedent(code), core) == "True\n"
 
