@@ -1179,6 +1179,28 @@ def test_ticks_until_the_timeout(Event):
         assert event.check_timeout()
 
 
+@pytest.mark.parametrize("kind", [{}, {"set_on_timeout": True}])
+def test_the_timeout_ends_the_pause(Event, kind):
+    ticks = []
+    with Threads(lambda: ticks.extend(Event(0.03, **kind).ticks(PATIENCE * 10))):
+        pass
+    assert ticks == [0]
+
+
+def test_a_timeout_makes_no_pause_longer(Event):
+    event, ticks = Event(PATIENCE * 10), []
+
+    def counts():
+        for tick in event.ticks(0.001):
+            ticks.append(tick)
+            if tick == 3:
+                break
+
+    with Threads(counts):
+        pass
+    assert ticks == [0, 1, 2, 3]
+
+
 def test_a_set_ends_the_pause(Event):
     event, ticks = Event(), []
     with Threads(lambda: ticks.extend(event.ticks(PATIENCE * 10))):
@@ -1377,6 +1399,43 @@ def test_who_comes_after_a_clear_is_not_told_of_a_set_before_it(Event):
     assert before.reason == "old" and calls == [event] and not after.is_set()
     event.set("new")
     assert after.reason == "new"
+
+
+def test_a_set_sees_to_it_that_children_are_told_of_one_that_is_still_on_its_way(Event):
+    event, calls, told = Event(), [], []
+    child = child_of(event)
+    event.add_callback(calls.append)
+    event._put_up("first", told)
+    event.set("second")
+    assert child.reason == "first" and calls == [event]
+    inside(Event, "tell")(told)
+    assert calls == [event]
+
+
+def test_a_timeout_that_comes_too_late_tells_nobody(Event):
+    event, told = Event(300, set_on_timeout=True), []
+    child = child_of(event)
+    event.set()
+    event.clear()
+    child.clear()
+    event._put_up("late", told, True)
+    assert told == [] and not event.is_set() and not child.is_set()
+
+
+def test_a_callback_may_be_removed_while_status_counts(Event):
+    class Looked(inside(Event, "Callback")):
+        __slots__ = ()
+
+        @property
+        def __class__(self):
+            event.remove_callback(print)
+            return super().__class__
+
+    event = Event()
+    event._subscribe(Looked(print))
+    event.add_callback(print)
+    event.status()  # whatever it counts
+    assert event.status().callbacks == 0
 
 
 def test_a_callback_may_be_removed_while_a_set_looks_for_those_that_are_due(Event):
