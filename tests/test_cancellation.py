@@ -341,6 +341,15 @@ def test_an_event_that_is_made_anew_has_its_new_parents_only(Event):
     assert child.reason == "new"
 
 
+def test_an_event_that_is_made_anew_under_a_set_parent_tells_its_own(Event):
+    parent, event, calls = Event(), Event(), []
+    child = child_of(event)
+    event.add_callback(calls.append)
+    parent.set("before")
+    event.__init__(parents=[parent])
+    assert calls == [event] and child.reason == "before"
+
+
 def test_a_deep_tree_is_set_and_dropped(Event):
     root = event = Event()
     for _ in range(10_000):
@@ -780,6 +789,15 @@ def test_callbacks_children_and_grandchildren_are_told(fastevent):
     assert seen[0] >= event._period()[2]
 
 
+def test_a_child_alone_is_told_of_a_timeout(Event):
+    """Nobody looks at the parent: it is the thread of the timers that tells the child."""
+    answers = []
+    parent = Event(0.05, set_on_timeout=True)
+    with Threads(lambda: answers.append(child_of(parent).wait())):
+        pass
+    assert answers == [True]
+
+
 def test_a_late_timer_does_not_reach_the_next_period(Event):
     for _ in range(30):
         event, calls = Event(0.004, set_on_timeout=True), []
@@ -1039,10 +1057,26 @@ def test_a_child_without_timers_has_no_thread_and_ends_none(core):
     pid = os.fork()
     if pid == 0:
         _timer._stop()  # what it inherits for its exit
-        os._exit(0 if _thread._count() == 0 and _timer._inbox.empty() else 1)
+        os._exit(0 if not _timer._running and _thread._count() == 0 and _timer._inbox.empty() else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     """
     python(dedent(code), core)
+
+
+def test_events_may_go_while_a_forked_child_takes_over_their_timers(core):
+    code = """
+    class Queue(_timer.SimpleQueue):
+        def put(self, reference):
+            del events[1:]
+            gc.collect()
+            super().put(reference)
+
+    events = [armed(3600) for _ in range(5)]
+    _timer.SimpleQueue = Queue
+    _timer._after_fork_in_child()
+    assert len(_timer._armed) == len(events) == 1
+    """
+    python(TIMERS + dedent(code), core)
 
 
 INTERPRETERS = """
@@ -1399,6 +1433,19 @@ def test_who_comes_after_a_clear_is_not_told_of_a_set_before_it(Event):
     assert before.reason == "old" and calls == [event] and not after.is_set()
     event.set("new")
     assert after.reason == "new"
+
+
+def test_a_callback_that_comes_with_a_set_is_called(Event):
+    class Late(Event):
+        def is_set(self):
+            was_set = super().is_set()
+            self.set()  # right after the look
+            return was_set
+
+    calls = []
+    event = Late()
+    event.add_callback(calls.append)
+    assert calls == [event] and event.status().callbacks == 0
 
 
 def test_a_set_sees_to_it_that_children_are_told_of_one_that_is_still_on_its_way(Event):
