@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import weakref
+from decimal import Decimal
 from math import inf
 from textwrap import dedent
 
@@ -176,6 +177,17 @@ def test_what_check_raises_can_be_pickled(fastevent):
         event.check()
     again = pickle.loads(pickle.dumps(caught.value)) if fastevent is sys.modules["fastevent"] else caught.value
     assert str(again) == "cancelled: ('why', 1)" and again.reason == ("why", 1)
+
+
+def test_check_of_an_event_that_is_cleared_meanwhile(Event):
+    class Cleared(Event):
+        def is_set(self):
+            self.clear()  # after the core has seen the flag
+            return super().is_set()
+
+    event = Cleared()
+    event.set()
+    assert event.check() is None
 
 
 def test_a_late_timeout_is_not_why_an_event_was_set(fastevent):
@@ -688,6 +700,7 @@ def test_a_subclass_may_set_itself(Event):
 
     event = Named("n", timeout=0, set_on_timeout=True)
     assert event.is_set() and event.name == "n" and isinstance(event, Named)
+    assert type(Named("o", timeout=5, set_on_timeout=True)) is type(event)
     event.__init__("m", timeout=0)
     assert type(event) is Named and not event.is_set() and event.name == "m"
 
@@ -718,11 +731,34 @@ def test_waiters_see_it_and_never_early(Event):
         assert all(woken >= deadline for _, woken in answers)
 
 
+def test_a_wait_after_the_timeout_is_true_at_once_whatever_the_argument(Event):
+    assert all(Event(0, set_on_timeout=True).wait(argument) is True for argument in (None, 0, -1, "1", object(), 10**400))
+
+
+def test_a_wait_looks_again_when_a_round_of_it_has_ended_and_rests_in_between(Event):
+    class Slow(Event):
+        looks = 0
+
+        def is_set(self):
+            self.looks += 1
+            return self.looks > 2 and super().is_set()  # at the end of the first round, as if clear() had put it off
+
+    event = Slow(0.05, set_on_timeout=True)
+    assert event.wait(PATIENCE) is True and event.looks == 3
+
+
 def test_a_wait_that_ends_before_is_false(Event):
     event = Event(300, set_on_timeout=True)
     assert event.wait(0.01) is False and event.wait(0) is False and event.wait(-1) is False
     with pytest.raises(TypeError):
         event.wait("1")
+
+
+def test_it_is_set_by_its_parent_before(Event):
+    parent = Event()
+    child = child_of(parent, timeout=300, set_on_timeout=True)
+    parent.set("from above")
+    assert child.reason == "from above"
 
 
 def test_it_is_set_by_hand_before(Event):
@@ -768,6 +804,11 @@ def test_clear_arms_it_anew(fastevent):
 
 def test_a_wait_is_ended_by_a_timeout_that_clear_follows(Event):
     """clear() looks first whether the timeout has passed: who waited for that is woken."""
+    event, calls = Event(0.01, set_on_timeout=True), []
+    event._subscribe(inside(Event, "Waker")(calls.append))
+    passed(event)
+    event.clear()
+    assert calls == [event]
     for _ in range(20):
         event, answers = Event(0.005, set_on_timeout=True), []
         with Threads(lambda event=event, answers=answers: answers.append(event.wait(PATIENCE))):
@@ -1288,6 +1329,25 @@ def test_repr_tells_the_reason(Event):
     event.clear()
     event.set([event])
     assert repr(event).endswith("set: [...]>")
+    event.clear()
+    event.set(Decimal(5))
+    assert repr(event).endswith("set: Decimal('5')>")
+
+
+@pytest.mark.parametrize(
+    "timeout, left, text",
+    [
+        (5, 1_234_567_890, "1.2 s of 5 s left"),
+        (1, 123_456_789, "0.1 s of 1 s left"),
+        (0.75, 123_456_789, "0.123 s of 0.75 s left"),
+        (5, 0, "timed out after 5 s"),
+        (5, -1, "timed out after 5 s"),
+    ],
+)
+def test_repr_rounds_what_is_left(Event, monkeypatch, timeout, left, text):
+    event = Event(timeout)
+    monkeypatch.setitem(Event.status.__globals__, "monotonic_ns", lambda: event._period()[2] - left)
+    assert repr(event).endswith(f": unset, {text}>")
 
 
 def test_a_repr_changes_nothing(Event):

@@ -274,6 +274,24 @@ def test_a_closed_loop_is_left_alone(fastevent):
     assert there() is None
 
 
+def test_what_a_loop_that_is_open_raises_is_logged(fastevent, caplog):
+    def fails(*_):
+        raise RuntimeError("no more calls")
+
+    async def main():
+        event = fastevent.Event()
+        task = asyncio.ensure_future(event.wait_async())
+        await asyncio.sleep(0.01)
+        loop = asyncio.get_running_loop()
+        loop.call_soon_threadsafe = fails
+        event.set()
+        del loop.call_soon_threadsafe
+        task.cancel()
+
+    asyncio.run(main())
+    assert "no more calls" in caplog.text
+
+
 def test_without_a_loop_it_is_refused(fastevent):
     waiting = fastevent.Event().wait_async()
     with pytest.raises(RuntimeError, match="no running event loop"):

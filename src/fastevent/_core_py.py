@@ -310,7 +310,7 @@ class EventCore:
 
     def _waiting(self) -> int:
         """Return how many threads wait."""
-        return len(self._newest().crowd or ())
+        return sum(waiter.is_here() for waiter in list(self._newest().crowd or ()))
 
     def _period(self) -> tuple[float | None, int, int]:
         """Return the timeout in seconds or None, and the start and the deadline of the running period in nanoseconds."""
