@@ -925,6 +925,19 @@ def test_the_thread_of_the_timers_keeps_no_event_alive(core):
     python(TIMERS + dedent(code), core)
 
 
+def test_a_timer_of_an_event_that_is_gone_does_nothing(core):
+    code = """
+    event = armed(0.5, id)
+    until(lambda: len(timers()) == 1 or event.is_set())
+    del event
+    last, calls = Event(0.6, set_on_timeout=True), []
+    last.add_callback(calls.append)
+    until(lambda: calls == [last])
+    assert not _timer._armed
+    """
+    python(TIMERS + dedent(code), core)
+
+
 def test_timers_of_events_that_are_gone_are_dropped_and_the_others_stay_in_order(core):
     code = """
     numbers = random.Random(0)
