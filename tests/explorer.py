@@ -88,8 +88,8 @@ def load(*substitutions):
     core.tell = explored["_subscribers"].tell
     core.Event = explored["_event"].Event
     core.monotonic_ns = explored["_event"].monotonic_ns = monotonic_ns
-    core.EventCore._state = SomeState(vars(core.EventCore)["_state"])
-    for name in ("_children", "_callbacks", "_told"):
+    core.EventCore._fe_state = SomeState(vars(core.EventCore)["_fe_state"])
+    for name in ("_fe_children", "_fe_callbacks", "_fe_told"):
         setattr(core.Event, name, Attribute(name, vars(core.Event)[name]))
     return core
 
@@ -181,12 +181,12 @@ class SomeState:
         self.first = first
 
     def __get__(self, event, owner):
-        return vars(event)["_state"] if "_state" in vars(event) else self.first.__get__(event, owner)
+        return vars(event)["_fe_state"] if "_fe_state" in vars(event) else self.first.__get__(event, owner)
 
     def __set__(self, event, state):
         if state not in _run.histories[event].states:
             raise Flaw("what was not taken is what the event is")
-        vars(event)["_state"] = state
+        vars(event)["_fe_state"] = state
 
 
 def _name(event, attribute):
@@ -202,7 +202,7 @@ class _Attributes:
     def setdefault(self, name, default):
         _run.step(f"setdefault {name}", writes={_name(self.event, name)})
         attributes = vars(self.event)
-        if name == "_state" and name not in attributes:
+        if name == "_fe_state" and name not in attributes:
             _run.histories[self.event].begin(default)
         return attributes.setdefault(name, default)
 
@@ -653,7 +653,7 @@ class Run:
 
         def put_up():
             told = []
-            self.event._put_up(TIMEOUT, told, True)
+            self.event._fe_put_up(TIMEOUT, told, True)
             self.core.tell(told)
 
         self.up("_put_up()", TIMEOUT, put_up)
@@ -683,7 +683,7 @@ class Run:
         def adopt():
             nonlocal first
             first = max(len(parent.states) - 1, 0)
-            return self.event._adopt(child)
+            return self.event._fe_adopt(child)
 
         history.reads = {parent.name}
         history.allows = lambda reason: any(state.crowd is None and state.reason is reason for state in parent.states[first:])

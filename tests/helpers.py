@@ -80,7 +80,7 @@ def in_wait(count):
 
 
 def is_waiting(frame):
-    return frame.f_code.co_name in {"waits", "_wait_until"}
+    return frame.f_code.co_name in {"waits", "_fe_wait_until"}
 
 
 def python(code, core="c", *arguments, timeout=PATIENCE, **environment):

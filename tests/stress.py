@@ -59,7 +59,7 @@ def waits():
 
 def polls():
     for event in (shared, newest()):
-        event.is_set(), event.flag, event.check_timeout(), event._period(), repr(event)
+        event.is_set(), event.flag, event.check_timeout(), event._fe_period(), repr(event)
 
 
 def starts_anew():

@@ -26,7 +26,7 @@ def child_of(*parents, **named):
 
 def passed(event):
     """Wait until the timeout of *event* has passed, without looking at the event itself."""
-    deadline = event._period()[2]
+    deadline = event._fe_period()[2]
     while time.monotonic_ns() < deadline:
         time.sleep(0.001)
 
@@ -385,9 +385,9 @@ def lattice(Event, told, layers=12, width=2):
     """Make a graph with more ways than anybody can go; *told* counts how often an event hears of a set."""
 
     class Node(Event):
-        def _take_over(self, *cause):
+        def _fe_take_over(self, *cause):
             told.append(self)
-            super()._take_over(*cause)
+            super()._fe_take_over(*cause)
 
     root = Event()
     layer = [root]
@@ -413,14 +413,14 @@ def test_a_set_of_a_set_event_does_not_look_at_its_children_again(Event):
     root.clear()
     root.set()
     assert len(told) == 2 + 4 + 2
-    assert len(root._told) == 1  # it remembers the last set, not all
+    assert len(root._fe_told) == 1  # it remembers the last set, not all
     assert all(event.is_set() for event in last)
 
 
 def test_children_may_come_and_go_while_their_parent_tells_them(Event):
     class Restless(Event):
-        def _take_over(self, *cause):
-            super()._take_over(*cause)
+        def _fe_take_over(self, *cause):
+            super()._fe_take_over(*cause)
             dropped.pop()
             born.extend([child_of(parent), child_of(parent)])
 
@@ -434,7 +434,7 @@ def test_children_may_come_and_go_while_their_parent_tells_them(Event):
 def test_a_child_may_live_longer_than_a_count_is_good_for(Event):
     parent = Event()
     child = child_of(parent)
-    (reference,) = parent._children
+    (reference,) = parent._fe_children
     reference.born -= 2**31 - 2  # so many sets ago
     for _ in range(2):
         parent.set()
@@ -721,7 +721,7 @@ def test_what_a_subclass_overrides_comes_first(Event):
 def test_waiters_see_it_and_never_early(Event):
     for timeout in (0.001, 0.01, 0.03):
         event = Event(timeout, set_on_timeout=True)
-        deadline, answers = event._period()[2], []
+        deadline, answers = event._fe_period()[2], []
 
         def waits(*arguments, event=event, answers=answers):
             answers.append((event.wait(*arguments), time.monotonic_ns()))
@@ -797,7 +797,7 @@ def test_clear_arms_it_anew(fastevent):
     event.clear()
     event.add_callback(calls.append)
     event.clear()
-    deadline = event._period()[2]
+    deadline = event._fe_period()[2]
     while len(calls) < 2:
         time.sleep(0.001)
     assert time.monotonic_ns() >= deadline
@@ -806,7 +806,7 @@ def test_clear_arms_it_anew(fastevent):
 def test_a_wait_is_ended_by_a_timeout_that_clear_follows(Event):
     """clear() looks first whether the timeout has passed: who waited for that is woken."""
     event, calls = Event(0.01, set_on_timeout=True), []
-    event._subscribe(inside(Event, "Waker")(calls.append))
+    event._fe_subscribe(inside(Event, "Waker")(calls.append))
     passed(event)
     event.clear()
     assert calls == [event]
@@ -828,7 +828,7 @@ def test_callbacks_children_and_grandchildren_are_told(fastevent):
     assert told.wait(PATIENCE) and child.is_set() and isinstance(grandchild.reason, fastevent.EventTimeout)
     while not seen:
         time.sleep(0.001)
-    assert seen[0] >= event._period()[2]
+    assert seen[0] >= event._fe_period()[2]
 
 
 def test_a_child_alone_is_told_of_a_timeout(Event):
@@ -846,7 +846,7 @@ def test_a_late_timer_does_not_reach_the_next_period(Event):
         event.add_callback(lambda event: None)
         passed(event)
         event.clear()
-        started = event._period()[1]
+        started = event._fe_period()[1]
         event.add_callback(lambda event, calls=calls: calls.append(time.monotonic_ns()))
         while not calls:
             time.sleep(0.0005)
@@ -867,7 +867,7 @@ def test_one_that_never_times_out(Event):
     event = Event(inf, set_on_timeout=True)
     event.add_callback(print)
     assert event.wait(0.01) is False
-    assert "_timer" not in vars(event)  # nobody waits for that
+    assert "_fe_timer" not in vars(event)  # nobody waits for that
 
 
 def test_an_event_has_one_timer_and_none_afterwards(core):
@@ -948,7 +948,7 @@ def test_timers_of_events_that_are_gone_are_dropped_and_the_others_stay_in_order
     events.append(armed(3601))
     until(lambda: 0 < len(timers()) <= 2 * len(events) + 64)
     left = list(timers())
-    assert [timer[2]() for timer in sorted(left)] == sorted(events, key=lambda event: event._sets_itself_at())
+    assert [timer[2]() for timer in sorted(left)] == sorted(events, key=lambda event: event._fe_sets_itself_at())
     assert all(left[(i - 1) // 2] <= left[i] for i in range(1, len(left)))  # the order of a heap
     """
     python(TIMERS + dedent(code), core)
@@ -998,7 +998,7 @@ def test_where_no_thread_starts_the_next_call_tries_again(core):
         try:
             event.add_callback(print)
         except RuntimeError as error:
-            print(error, "_timer" in vars(event))
+            print(error, "_fe_timer" in vars(event))
     _timer.start_new_thread = start
     event.add_callback(print)
     soon = Event(0.01, set_on_timeout=True)
@@ -1006,7 +1006,7 @@ def test_where_no_thread_starts_the_next_call_tries_again(core):
     deadline = time.monotonic() + 60
     while not calls and time.monotonic() < deadline:
         time.sleep(0.001)
-    print("_timer" in vars(event), calls == [soon])
+    print("_fe_timer" in vars(event), calls == [soon])
     """
     assert python(dedent(code), core) == "can't start new thread False\n" * 2 + "True True\n"
 
@@ -1293,7 +1293,7 @@ def test_a_timeout_makes_no_pause_longer(Event):
 def test_a_set_ends_the_pause(Event):
     event, ticks = Event(), []
     with Threads(lambda: ticks.extend(event.ticks(PATIENCE * 10))):
-        while not ticks and not event._waiting():
+        while not ticks and not event._fe_waiting():
             time.sleep(0.001)
         event.set()
     assert ticks == [0]
@@ -1360,14 +1360,14 @@ def test_repr_tells_the_reason(Event):
 )
 def test_repr_rounds_what_is_left(Event, monkeypatch, timeout, left, text):
     event = Event(timeout)
-    monkeypatch.setitem(Event.status.__globals__, "monotonic_ns", lambda: event._period()[2] - left)
+    monkeypatch.setitem(Event.status.__globals__, "monotonic_ns", lambda: event._fe_period()[2] - left)
     assert repr(event).endswith(f": unset, {text}>")
 
 
 def test_a_repr_changes_nothing(Event):
     event = Event(0, set_on_timeout=True)
     assert repr(event).endswith(": unset, timed out after 0 s>")
-    assert event._watch()[0] == 0
+    assert event._fe_watch()[0] == 0
 
 
 def test_a_logged_event(core, tmp_path):
@@ -1463,7 +1463,7 @@ def test_a_waker_that_is_interrupted_is_called_again(Event):
         if len(calls) == 1:
             raise KeyboardInterrupt
 
-    event._subscribe(inside(Event, "Waker")(wake))
+    event._fe_subscribe(inside(Event, "Waker")(wake))
     with pytest.raises(KeyboardInterrupt):
         event.set()
     assert calls == [event] * 2
@@ -1477,7 +1477,7 @@ def test_a_waker_that_is_interrupted_at_a_timeout_is_called_again(Event):
         if len(calls) == 1:
             raise KeyboardInterrupt
 
-    event._subscribe(inside(Event, "Waker")(wake))
+    event._fe_subscribe(inside(Event, "Waker")(wake))
     passed(event)
     with pytest.raises(KeyboardInterrupt):
         event.is_set()
@@ -1487,7 +1487,7 @@ def test_a_waker_that_is_interrupted_at_a_timeout_is_called_again(Event):
 def test_wakers_come_before_callbacks_and_are_called_once(Event):
     event, calls = Event(), []
     event.add_callback(lambda event: calls.append("callback"))
-    event._subscribe(inside(Event, "Waker")(lambda event: calls.append("waker")))
+    event._fe_subscribe(inside(Event, "Waker")(lambda event: calls.append("waker")))
     assert event.status()[-3:] == (1, 1, 0)
     event.set()
     assert calls == ["waker", "callback"] and event.status()[-3:] == (0, 0, 0)
@@ -1500,7 +1500,7 @@ def test_who_comes_after_a_clear_is_not_told_of_a_set_before_it(Event):
     event, calls, told = Event(), [], []
     before = child_of(event)
     event.add_callback(calls.append)
-    event._put_up("old", told)
+    event._fe_put_up("old", told)
     event.clear()
     after = child_of(event)
     event.add_callback(after.set)
@@ -1527,7 +1527,7 @@ def test_a_set_sees_to_it_that_children_are_told_of_one_that_is_still_on_its_way
     event, calls, told = Event(), [], []
     child = child_of(event)
     event.add_callback(calls.append)
-    event._put_up("first", told)
+    event._fe_put_up("first", told)
     event.set("second")
     assert child.reason == "first" and calls == [event]
     inside(Event, "tell")(told)
@@ -1540,7 +1540,7 @@ def test_a_timeout_that_comes_too_late_tells_nobody(Event):
     event.set()
     event.clear()
     child.clear()
-    event._put_up("late", told, True)
+    event._fe_put_up("late", told, True)
     assert told == [] and not event.is_set() and not child.is_set()
 
 
@@ -1554,7 +1554,7 @@ def test_a_callback_may_be_removed_while_status_counts(Event):
             return super().__class__
 
     event = Event()
-    event._subscribe(Looked(print))
+    event._fe_subscribe(Looked(print))
     event.add_callback(print)
     event.status()  # whatever it counts
     assert event.status().callbacks == 0
@@ -1574,7 +1574,7 @@ def test_a_callback_may_be_removed_while_a_set_looks_for_those_that_are_due(Even
             self.since = since
 
     event, calls = Event(), []
-    event._subscribe(Looked(calls.append))
+    event._fe_subscribe(Looked(calls.append))
     event.add_callback(print)
     event.add_callback(calls.append)
     event.set()
@@ -1584,7 +1584,7 @@ def test_a_callback_may_be_removed_while_a_set_looks_for_those_that_are_due(Even
 def test_a_shorter_timeout_is_waited_for(Event):
     event, told = Event(3600, set_on_timeout=True), threading.Event()
     event.add_callback(lambda event: told.set())
-    inbox = type(event)._arm.__globals__["_timer"]._inbox
+    inbox = type(event)._fe_arm.__globals__["_timer"]._inbox
     while not inbox.empty():
         time.sleep(0.001)
     time.sleep(0.05)  # the thread of the timers waits for the longer one

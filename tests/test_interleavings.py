@@ -175,20 +175,20 @@ def test_a_signal_in_clear(explored, handler):
 
 # Planted bugs: the explorer finds each
 
-LOOKS = "while (state := self._newest()).crowd is crowd:"
-LOOKS_AGAIN = "return self._newest().crowd is not crowd"
+LOOKS = "while (state := self._fe_newest()).crowd is crowd:"
+LOOKS_AGAIN = "return self._fe_newest().crowd is not crowd"
 TAKES = """                if state.next.setdefault(_NEXT, successor) is successor:
-                    return self._wake_all(crowd, successor, told)
+                    return self._fe_wake_all(crowd, successor, told)
 """
-WAKES = """        self._state = state
+WAKES = """        self._fe_state = state
         _wake(crowd)
 """
 RESCUES = """                if state.next.get(_NEXT) is successor:
-                    self._wake_all(crowd, successor, told)
+                    self._fe_wake_all(crowd, successor, told)
                 raise
 """
 BEGINS = """            if state.next.setdefault(_NEXT, successor) is successor:
-                self._state = successor
+                self._fe_state = successor
                 return
 """
 CROWD = "crowd = {} if state.crowd is None else state.crowd"
@@ -197,17 +197,17 @@ CROWD = "crowd = {} if state.crowd is None else state.crowd"
 @pytest.mark.parametrize(
     "old, new, threads, timeout",
     [
-        (LOOKS, "while state := self._newest():", [waits, sets], None),
+        (LOOKS, "while state := self._fe_newest():", [waits, sets], None),
         (
             TAKES,
-            "                _wake(crowd)\n" + TAKES.replace("self._wake_all(crowd, ", "self._wake_all({}, "),
+            "                _wake(crowd)\n" + TAKES.replace("self._fe_wake_all(crowd, ", "self._fe_wake_all({}, "),
             [waits, sets],
             None,
         ),
-        (WAKES, "        self._state = state\n", [waits, sets], None),
-        (BEGINS, "            state.next[_NEXT] = self._state = successor\n            return\n", [clears, sets], 5),
+        (WAKES, "        self._fe_state = state\n", [waits, sets], None),
+        (BEGINS, "            state.next[_NEXT] = self._fe_state = successor\n            return\n", [clears, sets], 5),
         ("finally:\n            crowd.pop(waiter, None)", "finally:\n            pass", [waits, sets], None),
-        (LOOKS_AGAIN, "return self._newest().crowd is None", [waits, sets_and_clears], None),
+        (LOOKS_AGAIN, "return self._fe_newest().crowd is None", [waits, sets_and_clears], None),
         ("if left <= 0 or", f"if left <= {SECOND} or", [waits_a_second, time_passes], None),
         (LOOKS_AGAIN, "return left > 0", [waits_a_second, sets, time_passes], None),
         (TAKES, TAKES + "                return\n", [sets, clears], 5),
@@ -218,13 +218,13 @@ CROWD = "crowd = {} if state.crowd is None else state.crowd"
         (WAKES, WAKES + "        state.reason = state.reason\n", [sets, looks], None),
         (TAKES, TAKES + "                timed_out = False\n", [times_out, clears, time_passes], 1),
         (
-            "if crowd is None and (self._children or self._callbacks):\n                    told",
-            "if self._children:\n                    told",
+            "if crowd is None and (self._fe_children or self._fe_callbacks):\n                    told",
+            "if self._fe_children:\n                    told",
             [sets, clears, times_out],
             1,
         ),
         ("callbacks.pop(callback, None) is None:", "False:", [adds_a_callback, sets], None),
-        ("if self._watch()[0] == callback.born or", "if True or", [adds_a_callback, sets], None),
+        ("if self._fe_watch()[0] == callback.born or", "if True or", [adds_a_callback, sets], None),
         (
             "        callback.call(self)",
             "        callback.call(self)\n        callback.call(self)",
@@ -232,7 +232,7 @@ CROWD = "crowd = {} if state.crowd is None else state.crowd"
             None,
         ),
         ("if is_set:\n            told", "if False:\n            told", [adopts, sets], None),
-        ("if sets not in event._told and (", "if False and (", [sets], None),
+        ("if sets not in event._fe_told and (", "if False and (", [sets], None),
         ("if was_born_before(callback, sets)", "if True", [sets, sets_and_clears, adds_a_callback], None),
     ],
     ids=[

@@ -17,7 +17,7 @@ CALLS = {
     "create": lambda e: (type(e)(), type(e)(5), type(e)(timeout=5.0)),
     "create without init": lambda e: type(e).__new__(type(e), 1, x=2),
     "init again": lambda e: (e.__init__(), e.__init__(7), e.__init__(timeout=1e300)),
-    "repr": lambda e: (repr(e), e._timeout, e._start_time, e._event, e._period()),
+    "repr": lambda e: (repr(e), e._timeout, e._start_time, e._event, e._fe_period()),
     "attributes": lambda e: (setattr(e, "label", []), delattr(e, "label")),
     "reason": lambda e: (e.set(["why"]), e.reason, e.clear(), e.set(reason=e), e.clear()),
     "check": lambda e: (e.check(), e.set("why"), raised(e.check), e.clear()),

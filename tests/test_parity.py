@@ -8,7 +8,7 @@ from conftest import CORES
 pytestmark = pytest.mark.skipif("c" not in CORES, reason="the Python core is alone here")
 
 PUBLIC = ["set", "clear", "is_set", "wait", "check_timeout", "check", "isSet", "flag", "reason"]
-PUBLIC += ["_period", "_at_fork_reinit", "_is_set_by_now", "_put_up", "_snapshot", "_waiting", "_watch"]
+PUBLIC += ["_fe_period", "_at_fork_reinit", "_fe_is_set_by_now", "_fe_put_up", "_fe_snapshot", "_fe_waiting", "_fe_watch"]
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_reprs_are_the_same(pair, timeout):
 def test_periods_are_the_same(pair):
     # 9.2233720368e9: less than 2**63 nanoseconds, but not from now on
     for timeout in (None, 0, 1, 1.5, 0.1, 1e9, 9.2e9, 9.2233720368e9, 9.3e9, 1e300, float("inf"), 10**400, 1e-10, 3.3333333333):
-        (c_seconds, c_start, c_deadline), (py_seconds, py_start, py_deadline) = (cls(timeout)._period() for cls in pair)
+        (c_seconds, c_start, c_deadline), (py_seconds, py_start, py_deadline) = (cls(timeout)._fe_period() for cls in pair)
         assert c_seconds == py_seconds
         never = (1 << 63) - 1
         if never in (c_deadline, py_deadline):

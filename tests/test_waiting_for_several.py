@@ -78,7 +78,7 @@ def test_any_of_thousands(fastevent):
 def test_any_of_those_that_set_themselves(fastevent):
     slow, quick = fastevent.Event(300, set_on_timeout=True), fastevent.Event(0.5, set_on_timeout=True)
     assert fastevent.wait_any([slow, quick]) == [quick]
-    assert time.monotonic_ns() >= quick._period()[2]
+    assert time.monotonic_ns() >= quick._fe_period()[2]
     quick.clear()
     assert fastevent.wait_any([slow, quick], 0.001) == []
 
@@ -140,7 +140,7 @@ def test_all_are_set_at_different_times(fastevent):
 def test_all_of_those_that_set_themselves(fastevent):
     events = [fastevent.Event(0.01 * n, set_on_timeout=True) for n in range(4)]
     assert fastevent.wait_all(events) is True
-    assert time.monotonic_ns() >= max(event._period()[2] for event in events)
+    assert time.monotonic_ns() >= max(event._fe_period()[2] for event in events)
 
 
 @pytest.mark.parametrize("wait", ["wait_any", "wait_all"])
@@ -232,7 +232,7 @@ def test_clear_puts_the_timeout_off(fastevent):
         waiting = asyncio.ensure_future(event.wait_async())
         await asyncio.sleep(0.05)
         event.clear()
-        deadline = event._period()[2]
+        deadline = event._fe_period()[2]
         assert await waiting is False
         assert time.monotonic_ns() >= deadline
 
@@ -294,7 +294,7 @@ def test_a_coroutine_may_be_woken_twice(fastevent):
         task = asyncio.ensure_future(event.wait_async())
         while not event.status().waiters:
             await asyncio.sleep(0)
-        (waker,) = event._callbacks
+        (waker,) = event._fe_callbacks
         waker.call(event)
         waker.call(event)
         assert await task is True
@@ -308,9 +308,9 @@ def test_a_coroutine_rests_while_it_waits(fastevent):
     rounds = []
 
     class Counting(fastevent.Event):
-        def _sets_itself_at(self):
+        def _fe_sets_itself_at(self):
             rounds.append(1)
-            return super()._sets_itself_at()
+            return super()._fe_sets_itself_at()
 
     assert asyncio.run(Counting().wait_async(0.1)) is False
     assert len(rounds) < 10  # an event loop may wake a little early
@@ -381,6 +381,6 @@ def test_a_set_that_has_told_nobody_yet_counts(fastevent):
     ):
         while event.status().waiters < 2:
             time.sleep(0.001)
-        event._put_up(None, [])
+        event._fe_put_up(None, [])
         event.clear()
     assert answers == [True, True] and nothing_is_left(event)

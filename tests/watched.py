@@ -23,7 +23,7 @@ class Watched(Event):
     def _listen(self):
         if self.status().callbacks < 2:
             self.add_callback(Watched._called)
-            self._subscribe(Waker(Watched._called))
+            self._fe_subscribe(Waker(Watched._called))
 
     def _called(self):
         if len(self.calls) < 1000:

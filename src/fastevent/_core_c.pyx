@@ -286,7 +286,7 @@ cdef class EventCore:
         init_event(self, timeout)
         if parents or set_on_timeout or marked(self, 0) & LINKED:
             marked(self, LINKED)
-            self._link(parents, set_on_timeout)
+            self._fe_link(parents, set_on_timeout)
 
     def is_set(self):
         """Return the flag: True if the event is set, False otherwise.
@@ -315,7 +315,7 @@ cdef class EventCore:
         Thread safety: atomic.
         """
         if load_acquire(&self._flag) == PY_TRUE or timed_out(self):
-            self._raise()
+            self._fe_raise()
 
     def set(self, reason=None):
         """Set the flag to True and wake every thread that waits for it; then tell children, coroutines and callbacks.
@@ -371,27 +371,27 @@ cdef class EventCore:
         unlock_mutex(&self._mutex)
         return owned(reason)
 
-    def _is_set_by_now(self):
+    def _fe_is_set_by_now(self):
         """Return True if the event is set, which it is once its timeout has passed; False otherwise.
 
         Thread safety: atomic, but that whoever comes first after the timeout sets the event: see `set`.
         """
         if load_acquire(&self._flag) != PY_TRUE and timed_out(self):
-            self._set_if_timed_out()
+            self._fe_set_if_timed_out()
         return <object>load_acquire(&self._flag)
 
-    def _put_up(self, reason, list told not None, bint timed_out=False):
+    def _fe_put_up(self, reason, list told not None, bint timed_out=False):
         """Do what `set()` does, but leave `tell()` to the caller, for *told*. If *timed_out*, only once the timeout passed."""
         cdef Told mine
         if put_up(self, <PyObject *>reason, timed_out, &mine):
             told.append((self, mine.sets, owned(mine.reason)))
 
-    def _watch(self):
+    def _fe_watch(self):
         """Have every `set()` from now on call `tell()`. Return what `_snapshot()` does."""
         marked(self, WATCHED)
-        return self._snapshot()
+        return self._fe_snapshot()
 
-    def _snapshot(self):
+    def _fe_snapshot(self):
         """Return how often the flag went up so far, whether it is, and why."""
         cdef uint32_t sets
         cdef bint is_set
@@ -404,7 +404,7 @@ cdef class EventCore:
         unlock_mutex(&self._mutex)
         return sets, is_set, owned(reason)
 
-    def _waiting(self):
+    def _fe_waiting(self):
         """Return how many threads wait."""
         cdef Py_ssize_t count = 0
         cdef Waiter *waiter
@@ -416,7 +416,7 @@ cdef class EventCore:
         unlock_mutex(&self._mutex)
         return count
 
-    def _period(self):
+    def _fe_period(self):
         """Return the timeout in seconds or None, and the start and the deadline of the running period in nanoseconds."""
         enter(self)
         cdef double seconds = self._seconds

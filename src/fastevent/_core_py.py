@@ -44,7 +44,7 @@ def _after_fork_in_child() -> None:
     _surviving_thread = get_ident()
     # A signal handler may have forked in the midst of wait(), and who was on the way to wake that did not come along.
     for waiter, (event, crowd) in list(_waits.__dict__.items()):
-        if event._newest().crowd is not crowd:
+        if event._fe_newest().crowd is not crowd:
             waiter.wake()
 
 
@@ -108,28 +108,28 @@ class _FirstState:
     def __get__(self, event: EventCore | None, cls: type) -> Any:
         if event is None:
             return self
-        return vars(event).setdefault("_state", _State(0, {}, None, None, 0, NEVER))
+        return vars(event).setdefault("_fe_state", _State(0, {}, None, None, 0, NEVER))
 
 
 class EventCore:
     """What an event does often: its flag, its deadline, its waiters."""
 
-    _state: _State = _FirstState()  # type: ignore[assignment]  # the newest, or one that it follows from
-    _linked = False  # _link() was called
+    _fe_state: _State = _FirstState()  # type: ignore[assignment]  # the newest, or one that it follows from
+    _fe_linked = False  # _link() was called
 
     if TYPE_CHECKING:  # what Event adds, for either core
-        _children: dict[Child, None]
-        _callbacks: dict[Callback, Callback]
+        _fe_children: dict[Child, None]
+        _fe_callbacks: dict[Callback, Callback]
 
-        def _link(self, parents: Iterable[Any], set_on_timeout: bool) -> None: ...
-        def _raise(self) -> None: ...
-        def _set_if_timed_out(self) -> None: ...
+        def _fe_link(self, parents: Iterable[Any], set_on_timeout: bool) -> None: ...
+        def _fe_raise(self) -> None: ...
+        def _fe_set_if_timed_out(self) -> None: ...
 
     def __init__(self, timeout: float | None = None, *, parents: Iterable[Any] = (), set_on_timeout: bool = False) -> None:
-        self._begin_period(implicit_timeout() if timeout is None else event_seconds(timeout))
-        if parents or set_on_timeout or self._linked:
-            self._linked = True
-            self._link(parents, set_on_timeout)
+        self._fe_begin_period(implicit_timeout() if timeout is None else event_seconds(timeout))
+        if parents or set_on_timeout or self._fe_linked:
+            self._fe_linked = True
+            self._fe_link(parents, set_on_timeout)
 
     def is_set(self) -> bool:
         """Return the flag: True if the event is set, False otherwise.
@@ -138,8 +138,8 @@ class EventCore:
 
         Thread safety: atomic. What a thread wrote before its `set()` is visible to every thread that reads True here.
         """
-        state = self._state
-        return (self._newest() if state.next else state).crowd is None
+        state = self._fe_state
+        return (self._fe_newest() if state.next else state).crowd is None
 
     @property
     def flag(self) -> bool:
@@ -164,7 +164,7 @@ class EventCore:
 
         Thread safety: atomic.
         """
-        deadline = self._newest().deadline
+        deadline = self._fe_newest().deadline
         return deadline != NEVER and monotonic_ns() >= deadline
 
     def check(self) -> None:
@@ -176,7 +176,7 @@ class EventCore:
         Thread safety: atomic.
         """
         if EventCore.is_set(self) or EventCore.check_timeout(self):
-            self._raise()
+            self._fe_raise()
 
     def set(self, reason: object = None) -> None:
         """Set the flag to True and wake every thread that waits for it; then tell children, coroutines and callbacks.
@@ -187,7 +187,7 @@ class EventCore:
         """
         told: list[Told] = []
         try:
-            EventCore._put_up(self, reason, told)
+            EventCore._fe_put_up(self, reason, told)
             if told:
                 tell(told)
         except BaseException:  # a signal handler's: tell the others all the same, and nobody twice
@@ -199,9 +199,9 @@ class EventCore:
 
         Thread safety: atomic. It takes nothing from a thread that a `set()` has woken.
         """
-        state = self._newest()
+        state = self._fe_newest()
         if state.seconds is not None or state.crowd is None:
-            self._begin_period(state.seconds)
+            self._fe_begin_period(state.seconds)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the event is set. Return True if it is, False if time ran out first; never early.
@@ -213,28 +213,28 @@ class EventCore:
         Thread safety: safe on shared objects. Signal handlers run while it waits, and what they raise ends it. A thread that a
         `set()` has woken returns True, even if the event was cleared at once.
         """
-        crowd = self._newest().crowd
+        crowd = self._fe_newest().crowd
         if crowd is None:
             return True
         if timeout is None:
-            return self._wait_until(crowd, 0, own=True)
+            return self._fe_wait_until(crowd, 0, own=True)
         seconds = wait_seconds(timeout)
-        return seconds > 0 and self._wait_until(crowd, deadline_after(monotonic_ns(), seconds), own=False)
+        return seconds > 0 and self._fe_wait_until(crowd, deadline_after(monotonic_ns(), seconds), own=False)
 
-    def _wait_until(self, crowd: _Crowd, deadline: int, own: bool) -> bool:
+    def _fe_wait_until(self, crowd: _Crowd, deadline: int, own: bool) -> bool:
         longest = longest_wait()
         waiter, waits = _Waiter(), _waits.__dict__
         try:
             waits[waiter] = self, crowd
             crowd[waiter] = None
-            while (state := self._newest()).crowd is crowd:
+            while (state := self._fe_newest()).crowd is crowd:
                 if own:  # clear() may have put it off
                     deadline = state.deadline
                 del state  # a thread that waits must not keep all states alive that follow from it
                 left = longest if deadline == NEVER else min(deadline - monotonic_ns(), longest)
                 if left <= 0 or waiter.lock.acquire(True, left / 1e9):
                     break
-            return self._newest().crowd is not crowd  # a set() may have come as time ran out
+            return self._fe_newest().crowd is not crowd  # a set() may have come as time ran out
         finally:
             crowd.pop(waiter, None)
             waits.pop(waiter, None)
@@ -245,50 +245,50 @@ class EventCore:
 
         Thread safety: atomic.
         """
-        return self._newest().reason
+        return self._fe_newest().reason
 
-    def _is_set_by_now(self) -> bool:
+    def _fe_is_set_by_now(self) -> bool:
         """Return True if the event is set, which it is once its timeout has passed; False otherwise.
 
         Thread safety: atomic, but that whoever comes first after the timeout sets the event: see `set`.
         """
         if not EventCore.is_set(self) and EventCore.check_timeout(self):
-            self._set_if_timed_out()
+            self._fe_set_if_timed_out()
         return EventCore.is_set(self)
 
-    def _newest(self) -> _State:
-        state = self._state
+    def _fe_newest(self) -> _State:
+        state = self._fe_state
         while state.next:
-            state = self._state = state.next[_NEXT]
+            state = self._fe_state = state.next[_NEXT]
         return state
 
-    def _put_up(self, reason: object, told: list[Told], timed_out: bool = False) -> None:
+    def _fe_put_up(self, reason: object, told: list[Told], timed_out: bool = False) -> None:
         """Do what `set()` does, but leave `tell()` to the caller, for *told*. If *timed_out*, only once the timeout passed."""
         while True:
-            state = self._newest()
+            state = self._fe_newest()
             crowd = state.crowd
             if crowd is None or (timed_out and monotonic_ns() < state.deadline):
-                if crowd is None and (self._children or self._callbacks):
+                if crowd is None and (self._fe_children or self._fe_callbacks):
                     told.append((self, state.sets, state.reason))
                 return
             successor = _State(state.sets + 1, None, reason, state.seconds, state.start, state.deadline)
             try:
                 if state.next.setdefault(_NEXT, successor) is successor:
-                    return self._wake_all(crowd, successor, told)
+                    return self._fe_wake_all(crowd, successor, told)
             except BaseException:  # a signal handler's: who waits is woken all the same
                 if state.next.get(_NEXT) is successor:
-                    self._wake_all(crowd, successor, told)
+                    self._fe_wake_all(crowd, successor, told)
                 raise
 
-    def _wake_all(self, crowd: _Crowd, state: _State, told: list[Told]) -> None:
-        self._state = state
+    def _fe_wake_all(self, crowd: _Crowd, state: _State, told: list[Told]) -> None:
+        self._fe_state = state
         _wake(crowd)
-        if self._children or self._callbacks:
+        if self._fe_children or self._fe_callbacks:
             told.append((self, state.sets, state.reason))
 
-    def _begin_period(self, seconds: float | None) -> None:
+    def _fe_begin_period(self, seconds: float | None) -> None:
         while True:
-            state = self._newest()
+            state = self._fe_newest()
             start, deadline = 0, NEVER
             if seconds is not None:
                 start = monotonic_ns()
@@ -296,30 +296,30 @@ class EventCore:
             crowd = {} if state.crowd is None else state.crowd
             successor = _State(state.sets, crowd, None, seconds, start, deadline)
             if state.next.setdefault(_NEXT, successor) is successor:
-                self._state = successor
+                self._fe_state = successor
                 return
 
-    def _watch(self) -> tuple[int, bool, Any]:
+    def _fe_watch(self) -> tuple[int, bool, Any]:
         """Have every `set()` from now on call `tell()`. Return what `_snapshot()` does."""
-        return EventCore._snapshot(self)
+        return EventCore._fe_snapshot(self)
 
-    def _snapshot(self) -> tuple[int, bool, Any]:
+    def _fe_snapshot(self) -> tuple[int, bool, Any]:
         """Return how often the flag went up so far, whether it is, and why."""
-        state = self._newest()
+        state = self._fe_newest()
         return state.sets, state.crowd is None, state.reason
 
-    def _waiting(self) -> int:
+    def _fe_waiting(self) -> int:
         """Return how many threads wait."""
-        return sum(waiter.is_here() for waiter in list(self._newest().crowd or ()))
+        return sum(waiter.is_here() for waiter in list(self._fe_newest().crowd or ()))
 
-    def _period(self) -> tuple[float | None, int, int]:
+    def _fe_period(self) -> tuple[float | None, int, int]:
         """Return the timeout in seconds or None, and the start and the deadline of the running period in nanoseconds."""
-        state = self._newest()
+        state = self._fe_newest()
         return state.seconds, state.start, state.deadline
 
     def _at_fork_reinit(self) -> None:
         """Forget the threads that waited when this process was forked off; `threading` calls it in the child."""
-        crowd = self._newest().crowd or {}
+        crowd = self._fe_newest().crowd or {}
         for waiter in list(crowd):
             if not waiter.is_here():
                 crowd.pop(waiter, None)

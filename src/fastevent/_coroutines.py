@@ -38,19 +38,19 @@ async def wait_async(event: Event, timeout: float | None) -> bool:
 
     waker = Waker(wake)
     try:
-        event._subscribe(waker)
+        event._fe_subscribe(waker)
         while True:
             if timeout is None:
-                deadline = event._period()[2]  # clear() may have put it off
+                deadline = event._fe_period()[2]  # clear() may have put it off
             now = monotonic_ns()
             if now >= deadline:
-                return not event._unsubscribe(waker)  # a set() may have come as time ran out
-            left = min(min(deadline, event._sets_itself_at()) - now, LONGEST_WAIT)
+                return not event._fe_unsubscribe(waker)  # a set() may have come as time ran out
+            left = min(min(deadline, event._fe_sets_itself_at()) - now, LONGEST_WAIT)
             await asyncio.wait([future], timeout=max(left, 0) / 1e9)
             if future.done() or event.is_set():
                 return True
     finally:
-        event._unsubscribe(waker)
+        event._fe_unsubscribe(waker)
 
 
 def _finish(future: Future[None]) -> None:

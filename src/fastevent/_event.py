@@ -109,25 +109,25 @@ class Event(_core.EventCore, ThreadingEvent):
     __module__ = "fastevent"
 
     # See `_subscribers`. An event gets a dict of its own with the first one.
-    _children: dict[Child, None] = {}  # noqa: RUF012
-    _callbacks: dict[Callback, Callback] = {}  # noqa: RUF012
-    _told: dict[int, None] = {}  # noqa: RUF012  # the last set, by its count, that all children know of
-    _parents: tuple[tuple[Event, Child], ...] = ()
+    _fe_children: dict[Child, None] = {}  # noqa: RUF012
+    _fe_callbacks: dict[Callback, Callback] = {}  # noqa: RUF012
+    _fe_told: dict[int, None] = {}  # noqa: RUF012  # the last set, by its count, that all children know of
+    _fe_parents: tuple[tuple[Event, Child], ...] = ()
 
-    _that_sets_itself: type[Event]  # of a class: the one of those of its events that set themselves
-    _plain: type[Event]  # and the way back
+    _fe_that_sets_itself: type[Event]  # of a class: the one of those of its events that set themselves
+    _fe_plain: type[Event]  # and the way back
 
     @property
     def timeout(self) -> float | None:
         """The timeout in seconds, or None."""
-        return self._period()[0]
+        return self._fe_period()[0]
 
     def elapsed(self) -> float | None:
         """Return the seconds since the timeout started; None without a timeout, as nothing measures time then.
 
         Thread safety: atomic.
         """
-        seconds, start, _ = self._period()
+        seconds, start, _ = self._fe_period()
         return None if seconds is None else (monotonic_ns() - start) / 1e9
 
     def remaining(self) -> float | None:
@@ -137,7 +137,7 @@ class Event(_core.EventCore, ThreadingEvent):
 
         Thread safety: atomic.
         """
-        seconds, _, deadline = self._period()
+        seconds, _, deadline = self._fe_period()
         if seconds is None:
             return None
         return inf if deadline == NEVER else min(max(0.0, (deadline - monotonic_ns()) / 1e9), seconds)
@@ -148,7 +148,7 @@ class Event(_core.EventCore, ThreadingEvent):
         Thread safety: safe on shared objects. Each of its items is true at some moment of the call, not all at the same.
         """
         is_set = self.is_set()
-        callbacks = list(self._callbacks)
+        callbacks = list(self._fe_callbacks)
         wakers = sum(isinstance(callback, Waker) for callback in callbacks)
         return EventStatus(
             is_set=is_set,
@@ -157,9 +157,9 @@ class Event(_core.EventCore, ThreadingEvent):
             timeout=self.timeout,
             elapsed=self.elapsed(),
             remaining=self.remaining(),
-            waiters=self._waiting() + wakers,
+            waiters=self._fe_waiting() + wakers,
             callbacks=len(callbacks) - wakers,
-            children=len(self._children),
+            children=len(self._fe_children),
         )
 
     def add_callback(self, function: Callable[[Event], object]) -> None:
@@ -176,16 +176,16 @@ class Event(_core.EventCore, ThreadingEvent):
         """
         if not callable(function):
             raise TypeError(f"a callback must be callable, not {function!r}")
-        self._subscribe(Callback(function))
-        self._arm()
+        self._fe_subscribe(Callback(function))
+        self._fe_arm()
 
     def remove_callback(self, function: Callable[[Event], object]) -> int:
         """Have *function* not called any more. Return how many times it had been added and was not called yet.
 
         Thread safety: safe on shared objects. It never waits: a call that has begun goes on.
         """
-        ours = [callback for callback in list(self._callbacks) if callback.function == function]
-        return sum(self._callbacks.pop(callback, None) is not None for callback in ours)
+        ours = [callback for callback in list(self._fe_callbacks) if callback.function == function]
+        return sum(self._fe_callbacks.pop(callback, None) is not None for callback in ours)
 
     async def wait_async(self, timeout: float | None = None) -> bool:
         """Do what `wait()` does in a coroutine of `asyncio`: other tasks run meanwhile, and no thread waits.
@@ -207,9 +207,9 @@ class Event(_core.EventCore, ThreadingEvent):
 
         Thread safety: safe on shared objects; the iterator itself is for one thread.
         """
-        return self._ticks(check_interval() if interval is None else positive_seconds(interval, "interval"))
+        return self._fe_ticks(check_interval() if interval is None else positive_seconds(interval, "interval"))
 
-    def _ticks(self, interval: float) -> Iterator[int]:
+    def _fe_ticks(self, interval: float) -> Iterator[int]:
         tick = 0
         while not (self.is_set() or self.check_timeout()):
             yield tick
@@ -244,7 +244,7 @@ class Event(_core.EventCore, ThreadingEvent):
         # The text alone: the exception itself would keep the frames alive that it went through, and all they hold.
         self.set(None if error is None else f"{type(error).__name__}: {error}")
 
-    def _link(self, parents: Iterable[Event], set_on_timeout: bool) -> None:
+    def _fe_link(self, parents: Iterable[Event], set_on_timeout: bool) -> None:
         """Begin what `__init__` was asked for beyond a timeout, and end what an earlier one was."""
         if not isinstance(parents, Iterable):
             raise TypeError(f"parents must be an iterable of fastevent.Event objects, not {parents!r}")
@@ -254,57 +254,57 @@ class Event(_core.EventCore, ThreadingEvent):
                 raise TypeError(f"a parent must be a fastevent.Event, not {parent!r}")
         if set_on_timeout and self.timeout is None:
             raise ValueError("set_on_timeout=True needs a timeout, not None")
-        for parent, child in self._parents:
-            parent._children.pop(child, None)
+        for parent, child in self._fe_parents:
+            parent._fe_children.pop(child, None)
         cls = _sets_itself(type(self)) if set_on_timeout else _plain(type(self))
         if cls is not type(self):
             object.__setattr__(self, "__class__", cls)
-        # Not `self._parents = `: the interpreter would make room for it in every event.
-        vars(self)["_parents"] = tuple((parent, parent._adopt(self)) for parent in parents)
-        vars(self).pop("_timer", None)  # that of an earlier, longer timeout
-        self._arm()
+        # Not `self._fe_parents = `: the interpreter would make room for it in every event.
+        vars(self)["_fe_parents"] = tuple((parent, parent._fe_adopt(self)) for parent in parents)
+        vars(self).pop("_fe_timer", None)  # that of an earlier, longer timeout
+        self._fe_arm()
 
-    def _adopt(self, child: Event) -> Child:
+    def _fe_adopt(self, child: Event) -> Child:
         self.is_set()  # it may be time that it sets itself
-        born, _, _ = self._watch()
+        born, _, _ = self._fe_watch()
         reference = Child(child, Child.leave)
         reference.parent, reference.born = weakref.ref(self), born
-        vars(self).setdefault("_children", {})[reference] = None
-        _, is_set, reason = self._watch()
+        vars(self).setdefault("_fe_children", {})[reference] = None
+        _, is_set, reason = self._fe_watch()
         if is_set:
             told: list[Told] = []
-            child._take_over(reason, told)
+            child._fe_take_over(reason, told)
             tell(told)
-        self._arm()
+        self._fe_arm()
         return reference
 
-    def _take_over(self, reason: object, told: list[Told]) -> None:
+    def _fe_take_over(self, reason: object, told: list[Told]) -> None:
         """Be set as a parent is."""
-        self._put_up(reason, told)
+        self._fe_put_up(reason, told)
 
-    def _subscribe(self, callback: Callback) -> None:
+    def _fe_subscribe(self, callback: Callback) -> None:
         """Have *callback* called when the event is set next; at once if it is set."""
         is_set = self.is_set()
         if not is_set:
-            callback.born, is_set, _ = self._watch()
+            callback.born, is_set, _ = self._fe_watch()
         if not is_set:
-            callbacks = vars(self).setdefault("_callbacks", {})
+            callbacks = vars(self).setdefault("_fe_callbacks", {})
             callbacks[callback] = callback
-            if self._watch()[0] == callback.born or callbacks.pop(callback, None) is None:
+            if self._fe_watch()[0] == callback.born or callbacks.pop(callback, None) is None:
                 return
         callback.call(self)
 
-    def _unsubscribe(self, callback: Callback) -> bool:
+    def _fe_unsubscribe(self, callback: Callback) -> bool:
         """Return whether that came in time, that is, before any `set()`."""
-        return self._callbacks.pop(callback, None) is not None and self._snapshot()[0] == callback.born
+        return self._fe_callbacks.pop(callback, None) is not None and self._fe_snapshot()[0] == callback.born
 
-    def _arm(self) -> None:
+    def _fe_arm(self) -> None:
         """See to it that subscribers hear of a timeout: the others have to look."""
 
-    def _sets_itself_at(self) -> int:
+    def _fe_sets_itself_at(self) -> int:
         return NEVER
 
-    def _raise(self) -> None:
+    def _fe_raise(self) -> None:
         """Raise what `check()` raises."""
         if self.is_set():
             reason = self.reason
@@ -329,14 +329,14 @@ class Event(_core.EventCore, ThreadingEvent):
     @property
     def _start_time(self) -> float | None:
         """What `time.monotonic()` said when the timeout started, or None without a timeout."""
-        seconds, start, _ = self._period()
+        seconds, start, _ = self._fe_period()
         return None if seconds is None else start / 1e9
 
     @recursive_repr()
     def __repr__(self) -> str:
         # Not `self.is_set()`: to look at an event in a debugger must not set it.
         state = _because("set", self.reason) if _core.EventCore.is_set(self) else "unset"
-        seconds, _, deadline = self._period()
+        seconds, _, deadline = self._fe_period()
         if seconds is not None:
             left = inf if deadline == NEVER else (deadline - monotonic_ns()) / 1e9
             digits = 1 if seconds >= 1 else 3
@@ -358,7 +358,7 @@ class _SetsItself(Event):
     __doc__ = Event.__doc__
     __module__ = Event.__module__
     __qualname__ = Event.__qualname__
-    _plain = Event
+    _fe_plain = Event
 
     if TYPE_CHECKING:
 
@@ -369,52 +369,52 @@ class _SetsItself(Event):
         return self.is_set()
 
     def set(self, reason: object = None) -> None:
-        self._set_if_timed_out()
+        self._fe_set_if_timed_out()
         super().set(reason)
 
     def clear(self) -> None:
-        self._set_if_timed_out()  # or who waited for that would wait for the next timeout
+        self._fe_set_if_timed_out()  # or who waited for that would wait for the next timeout
         super().clear()
-        self._arm()
+        self._fe_arm()
 
     def wait(self, timeout: float | None = None) -> bool:
         if self.is_set():
             return True
-        deadline, sets = NEVER, self._snapshot()[0]
+        deadline, sets = NEVER, self._fe_snapshot()[0]
         if timeout is not None:
             seconds = wait_seconds(timeout)
             if not seconds > 0:
                 return False
             deadline = deadline_after(monotonic_ns(), seconds)
-        while not super().wait((min(deadline, self._sets_itself_at()) - monotonic_ns()) / 1e9):
-            if self.is_set() or self._snapshot()[0] != sets:  # it may have been set and cleared between two rounds
+        while not super().wait((min(deadline, self._fe_sets_itself_at()) - monotonic_ns()) / 1e9):
+            if self.is_set() or self._fe_snapshot()[0] != sets:  # it may have been set and cleared between two rounds
                 return True
             if monotonic_ns() >= deadline:
                 return False
         return True
 
-    def _set_if_timed_out(self) -> None:
+    def _fe_set_if_timed_out(self) -> None:
         """Set the event if its timeout has passed."""
         if _core.EventCore.check_timeout(self) and not _core.EventCore.is_set(self):
             told: list[Told] = []
             try:
-                self._put_up(_timed_out(self), told, True)
+                self._fe_put_up(_timed_out(self), told, True)
                 tell(told)
             except BaseException:  # a signal handler's: tell the others all the same, and nobody twice
                 tell(told)
                 raise
 
-    def _take_over(self, reason: object, told: list[Told]) -> None:
+    def _fe_take_over(self, reason: object, told: list[Told]) -> None:
         if _core.EventCore.check_timeout(self):
-            self._put_up(_timed_out(self), told, True)
-        super()._take_over(reason, told)
+            self._fe_put_up(_timed_out(self), told, True)
+        super()._fe_take_over(reason, told)
 
-    def _arm(self) -> None:
-        if self._children or any(not isinstance(callback, Waker) for callback in list(self._callbacks)):
+    def _fe_arm(self) -> None:
+        if self._fe_children or any(not isinstance(callback, Waker) for callback in list(self._fe_callbacks)):
             _timer.arm(self)
 
-    def _sets_itself_at(self) -> int:
-        return self._period()[2]
+    def _fe_sets_itself_at(self) -> int:
+        return self._fe_period()[2]
 
 
 def _sets_itself(cls: type[Event]) -> type[Event]:
@@ -423,15 +423,15 @@ def _sets_itself(cls: type[Event]) -> type[Event]:
         return cls
     if cls is Event:
         return _SetsItself
-    if "_that_sets_itself" not in vars(cls):
+    if "_fe_that_sets_itself" not in vars(cls):
         names = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
         metaclass: Any = type(cls)
-        cls._that_sets_itself = metaclass(cls.__name__, (cls, _SetsItself), {**names, "__slots__": (), "_plain": cls})
-    return cls._that_sets_itself
+        cls._fe_that_sets_itself = metaclass(cls.__name__, (cls, _SetsItself), {**names, "__slots__": (), "_fe_plain": cls})
+    return cls._fe_that_sets_itself
 
 
 def _plain(cls: type[Event]) -> type[Event]:
-    return cls._plain if issubclass(cls, _SetsItself) else cls
+    return cls._fe_plain if issubclass(cls, _SetsItself) else cls
 
 
 def _timed_out(event: Event) -> EventTimeout:
@@ -457,7 +457,7 @@ def _set_on_signals(event: _E, numbers: list[signal.Signals]) -> Iterator[_E]:
 
 
 _core.attach(Event)
-_core.attach_method(_SetsItself, "is_set", "_is_set_by_now")
+_core.attach_method(_SetsItself, "is_set", "_fe_is_set_by_now")
 _core.attach_method(_SetsItself, "check_timeout", "check_timeout")
 _core.attach_method(_SetsItself, "check", "check")
 _SetsItself.__name__ = Event.__name__

@@ -47,7 +47,7 @@ class Child(Reference):
     def leave(self) -> None:
         parent = self.parent()
         if parent is not None:
-            parent._children.pop(self, None)
+            parent._fe_children.pop(self, None)
 
 
 class Callback:
@@ -79,20 +79,20 @@ def tell(told: list[Told]) -> None:
     """Set the children of the events in *told*, and theirs in turn; then call all callbacks."""
     reached = set()
     for event, sets, reason in told:  # which grows meanwhile: a tree of any depth takes no recursion
-        if sets not in event._told and (id(event), sets) not in reached:
+        if sets not in event._fe_told and (id(event), sets) not in reached:
             reached.add((id(event), sets))
-            for child in list(event._children):
+            for child in list(event._fe_children):
                 if was_born_before(child, sets) and (heir := child()) is not None:
-                    heir._take_over(reason, told)
+                    heir._fe_take_over(reason, told)
                     child.born = sets - 1  # it may live longer than a count is good for
     for event, sets, _ in told:
-        if sets not in event._told:
-            done = event.__dict__.setdefault("_told", {})
+        if sets not in event._fe_told:
+            done = event.__dict__.setdefault("_fe_told", {})
             for earlier in list(done):
                 done.pop(earlier, None)
             done[sets] = None
     due = [
-        (event, callback) for event, sets, _ in told for callback in list(event._callbacks) if was_born_before(callback, sets)
+        (event, callback) for event, sets, _ in told for callback in list(event._fe_callbacks) if was_born_before(callback, sets)
     ]
     due.sort(key=lambda call: not isinstance(call[1], Waker))
     error = None
@@ -100,8 +100,8 @@ def tell(told: list[Told]) -> None:
         try:
             if isinstance(callback, Waker):  # it stays until it was called: should a signal handler raise, it is called again
                 callback.call(event)
-                event._callbacks.pop(callback, None)
-            elif event._callbacks.pop(callback, None) is not None:
+                event._fe_callbacks.pop(callback, None)
+            elif event._fe_callbacks.pop(callback, None) is not None:
                 callback.call(event)
         except BaseException as caught:  # sys.exit(), Ctrl-C: after the others
             error = error or caught

@@ -38,18 +38,18 @@ def arm(event: Any) -> None:
 
     Raises `RuntimeError` where no thread can be started any more, as at the exit of the interpreter.
     """
-    if event._sets_itself_at() == NEVER:
+    if event._fe_sets_itself_at() == NEVER:
         return
     reference = _Armed(event, _forget)
     _armed[reference] = None  # before the mark: a child that is forked off in between must find it
     try:
-        if vars(event).setdefault("_timer", reference) is reference:
+        if vars(event).setdefault("_fe_timer", reference) is reference:
             _inbox.put(reference)
         else:
             _forget(reference)
         _run()
     except BaseException:  # a signal handler's: do not leave a mark without a timer
-        vars(event).pop("_timer", None)
+        vars(event).pop("_fe_timer", None)
         raise
 
 
@@ -94,7 +94,7 @@ def _ring(inbox: SimpleQueue[_Armed | None]) -> None:
                 return
             event = reference()
             if event is not None:
-                heapq.heappush(timers, (event._sets_itself_at(), next(order), reference))
+                heapq.heappush(timers, (event._fe_sets_itself_at(), next(order), reference))
                 del event
             if len(timers) > 2 * len(_armed) + 64:  # most of them are of events that are gone
                 timers = [timer for timer in timers if timer[2]() is not None]
@@ -107,11 +107,11 @@ def _look_at(reference: _Armed) -> None:
     event = reference()
     if event is None:
         return
-    vars(event).pop("_timer", None)  # before the look: a clear() from here on arms the event itself
+    vars(event).pop("_fe_timer", None)  # before the look: a clear() from here on arms the event itself
     _forget(reference)
     try:
         if not event.is_set():
-            event._arm()
+            event._fe_arm()
     except BaseException:  # sys.exit() in a callback: the thread is not its own
         import logging
 

@@ -64,15 +64,15 @@ def _collect(missing: dict[int, Event], seen: dict[int, bool], enough: int, dead
         for event in missing.values():
             waker = Waker(see)
             wakers.append((event, waker))
-            event._subscribe(waker)
+            event._fe_subscribe(waker)
             if done.is_set():
                 return
-        set_themselves = [event for event in missing.values() if event._sets_itself_at() != NEVER]
+        set_themselves = [event for event in missing.values() if event._fe_sets_itself_at() != NEVER]
         while True:
-            wake_at = min((event._sets_itself_at() for event in set_themselves if not event.is_set()), default=NEVER)
+            wake_at = min((event._fe_sets_itself_at() for event in set_themselves if not event.is_set()), default=NEVER)
             if done.wait((min(deadline, wake_at) - monotonic_ns()) / 1e9) or monotonic_ns() >= deadline:
                 return
     finally:
         for event, waker in wakers:
-            if not event._unsubscribe(waker):  # the set() that came in between may not have told us yet
+            if not event._fe_unsubscribe(waker):  # the set() that came in between may not have told us yet
                 seen[id(event)] = True
