@@ -4,11 +4,13 @@ import gc
 import logging
 import os
 import pickle
+import re
 import signal
 import sys
 import threading
 import time
 import weakref
+from decimal import Decimal
 from math import inf
 from textwrap import dedent
 
@@ -27,6 +29,11 @@ def passed(event):
     deadline = event._fe_period()[2]
     while time.monotonic_ns() < deadline:
         time.sleep(0.001)
+
+
+def inside(Event, name):
+    """Return what *name* is in the module of *Event*, of which there is one for each core."""
+    return Event.status.__globals__[name]
 
 
 # Reasons
@@ -173,6 +180,17 @@ def test_what_check_raises_can_be_pickled(fastevent):
     assert str(again) == "cancelled: ('why', 1)" and again.reason == ("why", 1)
 
 
+def test_check_of_an_event_that_is_cleared_meanwhile(Event):
+    class Cleared(Event):
+        def is_set(self):
+            self.clear()  # after the core has seen the flag
+            return super().is_set()
+
+    event = Cleared()
+    event.set()
+    assert event.check() is None
+
+
 def test_a_late_timeout_is_not_why_an_event_was_set(fastevent):
     event = fastevent.Event(0.02)
     event.set("before")
@@ -261,6 +279,7 @@ def test_counts_may_run_over():
         (0, 2**32 - 1, 0),
         (-1, 0, 1),
         (7, 2**31, 1),
+        (7, 2**31 + 7, 0),
     ]:
         subscriber.born = born
         assert was_born_before(subscriber, sets) is bool(before)
@@ -335,6 +354,15 @@ def test_an_event_that_is_made_anew_has_its_new_parents_only(Event):
     assert child.reason == "new"
 
 
+def test_an_event_that_is_made_anew_under_a_set_parent_tells_its_own(Event):
+    parent, event, calls = Event(), Event(), []
+    child = child_of(event)
+    event.add_callback(calls.append)
+    parent.set("before")
+    event.__init__(parents=[parent])
+    assert calls == [event] and child.reason == "before"
+
+
 def test_a_deep_tree_is_set_and_dropped(Event):
     root = event = Event()
     for _ in range(10_000):
@@ -351,6 +379,55 @@ def test_a_broad_tree_is_set(Event):
     leaves = [child_of(child, children[0]) for child in children for _ in range(10)]
     root.set("broad")
     assert {leaf.reason for leaf in leaves} == {"broad"}
+
+
+def lattice(Event, told, layers=12, width=2):
+    """Make a graph with more ways than anybody can go; *told* counts how often an event hears of a set."""
+
+    class Node(Event):
+        def _fe_take_over(self, *cause):
+            told.append(self)
+            super()._fe_take_over(*cause)
+
+    root = Event()
+    layer = [root]
+    for _ in range(layers):
+        layer = [Node(parents=layer) for _ in range(width)]
+    return root, layer
+
+
+def test_many_ways_to_an_event_are_gone_once(Event):
+    told = []
+    root, last = lattice(Event, told)
+    root.set("once")
+    assert [event.reason for event in last] == ["once"] * 2
+    assert len(told) == 2 + 11 * 4  # each of its parents tells it
+
+
+def test_children_may_come_and_go_while_their_parent_tells_them(Event):
+    class Restless(Event):
+        def _fe_take_over(self, *cause):
+            super()._fe_take_over(*cause)
+            dropped.pop()
+            born.extend([child_of(parent), child_of(parent)])
+
+    parent, born = Event(), []
+    children = [Restless(parents=[parent]) for _ in range(3)]
+    dropped = [child_of(parent) for _ in range(3)]
+    parent.set("now")
+    assert {child.reason for child in children + born} == {"now"} and len(born) == 6
+
+
+def test_a_child_may_live_longer_than_a_count_is_good_for(Event):
+    parent = Event()
+    child = child_of(parent)
+    (reference,) = parent._fe_children
+    reference.born -= 2**31 - 2  # so many sets ago
+    for _ in range(2):
+        parent.set()
+        assert child.is_set()
+        parent.clear()
+        child.clear()
 
 
 def test_events_that_are_equal_are_two_children(Event):
@@ -481,6 +558,33 @@ def test_sys_exit_in_a_callback_comes_after_the_others(Event):
     assert calls == [event] and event.is_set()
 
 
+def test_of_two_that_exit_the_first_is_heard_and_neither_stops_others(Event):
+    event, calls = Event(), []
+    for reason in "first", "second":
+        event.add_callback(lambda event, reason=reason: sys.exit(reason))
+    event.add_callback(calls.append)
+    with pytest.raises(SystemExit, match="first"):
+        event.set()
+    assert calls == [event]
+
+
+def test_callbacks_may_come_while_others_are_removed(Event):
+    class Busy:
+        def __call__(self, event):
+            raise AssertionError("it was removed")
+
+        def __eq__(self, other):
+            event.add_callback(calls.append)
+            return self is other
+
+    event, calls, busy = Event(), [], Busy()
+    event.add_callback(busy)
+    event.add_callback(busy)
+    assert event.remove_callback(busy) == 2
+    event.set()
+    assert calls == [event] * 2
+
+
 def test_a_callback_that_is_removed_is_not_called(Event):
     event, calls = Event(), []
     event.add_callback(calls.append)
@@ -584,6 +688,7 @@ def test_a_subclass_may_set_itself(Event):
 
     event = Named("n", timeout=0, set_on_timeout=True)
     assert event.is_set() and event.name == "n" and isinstance(event, Named)
+    assert type(Named("o", timeout=5, set_on_timeout=True)) is type(event)
     event.__init__("m", timeout=0)
     assert type(event) is Named and not event.is_set() and event.name == "m"
 
@@ -614,11 +719,34 @@ def test_waiters_see_it_and_never_early(Event):
         assert all(woken >= deadline for _, woken in answers)
 
 
+def test_a_wait_after_the_timeout_is_true_at_once_whatever_the_argument(Event):
+    assert all(Event(0, set_on_timeout=True).wait(argument) is True for argument in (None, 0, -1, "1", object(), 10**400))
+
+
+def test_a_wait_looks_again_when_a_round_of_it_has_ended_and_rests_in_between(Event):
+    class Slow(Event):
+        looks = 0
+
+        def _fe_is_set_by_now(self):
+            self.looks += 1
+            return self.looks > 2 and super()._fe_is_set_by_now()  # after the first round, as if clear() had put it off
+
+    event = Slow(0.05, set_on_timeout=True)
+    assert event.wait(PATIENCE) is True and event.looks == 3
+
+
 def test_a_wait_that_ends_before_is_false(Event):
     event = Event(300, set_on_timeout=True)
     assert event.wait(0.01) is False and event.wait(0) is False and event.wait(-1) is False
     with pytest.raises(TypeError):
         event.wait("1")
+
+
+def test_it_is_set_by_its_parent_before(Event):
+    parent = Event()
+    child = child_of(parent, timeout=300, set_on_timeout=True)
+    parent.set("from above")
+    assert child.reason == "from above"
 
 
 def test_it_is_set_by_hand_before(Event):
@@ -664,6 +792,11 @@ def test_clear_arms_it_anew(fastevent):
 
 def test_a_wait_is_ended_by_a_timeout_that_clear_follows(Event):
     """clear() looks first whether the timeout has passed: who waited for that is woken."""
+    event, calls = Event(0.01, set_on_timeout=True), []
+    event._fe_subscribe(inside(Event, "Waker")(calls.append))
+    passed(event)
+    event.clear()
+    assert calls == [event]
     for _ in range(20):
         event, answers = Event(0.005, set_on_timeout=True), []
         with Threads(lambda event=event, answers=answers: answers.append(event.wait(PATIENCE))):
@@ -683,6 +816,15 @@ def test_callbacks_children_and_grandchildren_are_told(fastevent):
     while not seen:
         time.sleep(0.001)
     assert seen[0] >= event._fe_period()[2]
+
+
+def test_a_child_alone_is_told_of_a_timeout(Event):
+    """Nobody looks at the parent: it is the thread of the timers that tells the child."""
+    answers = []
+    parent = Event(0.05, set_on_timeout=True)
+    with Threads(lambda: answers.append(child_of(parent).wait())):
+        pass
+    assert answers == [True]
 
 
 def test_a_late_timer_does_not_reach_the_next_period(Event):
@@ -712,6 +854,179 @@ def test_one_that_never_times_out(Event):
     event = Event(inf, set_on_timeout=True)
     event.add_callback(print)
     assert event.wait(0.01) is False
+    assert "_fe_timer" not in vars(event)  # nobody waits for that
+
+
+def test_an_event_has_one_timer_and_none_afterwards(core):
+    code = """
+    import time
+    from fastevent import Event, _timer
+    event = Event(3600, set_on_timeout=True)
+    for _ in range(3):
+        event.add_callback(print)
+    Event(parents=[event])
+    assert len(_timer._armed) == 1, len(_timer._armed)
+    event, calls = Event(0.01, set_on_timeout=True), []
+    event.add_callback(calls.append)
+    deadline = time.monotonic() + 60
+    while not calls and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert calls == [event] and len(_timer._armed) == 0, len(_timer._armed)
+    """
+    python(dedent(code), core)
+
+
+TIMERS = """
+import gc, random, sys, time, weakref
+from fastevent import Event, _timer
+
+def armed(seconds, function=print):
+    event = Event(seconds, set_on_timeout=True)
+    event.add_callback(function)
+    return event
+
+def until(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+def timers():
+    for frame in sys._current_frames().values():
+        while frame is not None and frame.f_code.co_name != "_ring":
+            frame = frame.f_back
+        if frame is not None:
+            return frame.f_locals.get("timers", [])
+    return []
+"""
+
+
+def test_the_thread_of_the_timers_keeps_no_event_alive(core):
+    code = """
+    event = armed(3600)
+    there = weakref.ref(event)
+    until(lambda: len(timers()) == 1)
+    del event
+    until(lambda: gc.collect() >= 0 and there() is None)
+    """
+    python(TIMERS + dedent(code), core)
+
+
+def test_a_timer_of_an_event_that_is_gone_does_nothing(core):
+    code = """
+    event = armed(0.5, id)
+    until(lambda: len(timers()) == 1 or event.is_set())
+    del event
+    last, calls = Event(0.6, set_on_timeout=True), []
+    last.add_callback(calls.append)
+    until(lambda: calls == [last])
+    assert not _timer._armed
+    """
+    python(TIMERS + dedent(code), core)
+
+
+def test_timers_of_events_that_are_gone_are_dropped_and_the_others_stay_in_order(core):
+    code = """
+    numbers = random.Random(0)
+    events = [armed(3600 + 100 * numbers.random()) for _ in range(1000)]
+    until(lambda: len(timers()) == 1000)
+    del events[:900]
+    gc.collect()
+    events.append(armed(3601))
+    until(lambda: 0 < len(timers()) <= 2 * len(events) + 64)
+    left = list(timers())
+    assert [timer[2]() for timer in sorted(left)] == sorted(events, key=lambda event: event._fe_sets_itself_at())
+    assert all(left[(i - 1) // 2] <= left[i] for i in range(1, len(left)))  # the order of a heap
+    """
+    python(TIMERS + dedent(code), core)
+
+
+def test_the_thread_of_the_timers_looks_at_the_clock_when_it_must_and_rests_in_between(core):
+    code = """
+    clock, looks = _timer.monotonic_ns, []
+    _timer.monotonic_ns = lambda: looks.append(clock()) or looks[-1]
+    event = armed(3600)
+    until(lambda: len(looks) >= 2)
+    time.sleep(0.3)
+    assert len(looks) < 10, len(looks)
+    """
+    python(TIMERS + dedent(code), core)
+
+
+def test_a_timer_that_passes_between_two_looks_at_the_clock_is_not_missed(core):
+    code = """
+    clock, looks = _timer.monotonic_ns, []
+
+    def jumps():
+        looks.append(clock())
+        return looks[-1] + (7200 * 10**9 if len(looks) % 2 and len(looks) < 100 else 0)
+
+    _timer.monotonic_ns = jumps
+    event, calls = armed(3600), []
+    until(lambda: len(looks) >= 100)
+    soon = armed(0.01, calls.append)
+    until(lambda: calls == [soon])
+    assert not event.is_set()
+    """
+    python(TIMERS + dedent(code), core)
+
+
+def test_where_no_thread_starts_the_next_call_tries_again(core):
+    code = """
+    import time
+    from fastevent import Event, _timer
+    start, event, calls = _timer.start_new_thread, Event(3600, set_on_timeout=True), []
+
+    def fails(*_):
+        raise RuntimeError("can't start new thread")
+
+    _timer.start_new_thread = fails
+    for _ in range(2):
+        try:
+            event.add_callback(print)
+        except RuntimeError as error:
+            print(error, "_fe_timer" in vars(event))
+    _timer.start_new_thread = start
+    event.add_callback(print)
+    soon = Event(0.01, set_on_timeout=True)
+    soon.add_callback(calls.append)
+    deadline = time.monotonic() + 60
+    while not calls and time.monotonic() < deadline:
+        time.sleep(0.001)
+    print("_fe_timer" in vars(event), calls == [soon])
+    """
+    assert python(dedent(code), core) == "can't start new thread False\n" * 2 + "True True\n"
+
+
+def test_the_thread_of_the_timers_ends_before_the_interpreter(core):
+    code = """
+    import _thread, atexit, itertools, time
+    from fastevent import Event, _timer
+    atexit.register(lambda: print(_thread._count(), next(clock) < 10**9))  # after the handler of the timers
+    Event(3600, set_on_timeout=True).add_callback(print)
+    while not _thread._count():
+        time.sleep(0.001)
+    clock = itertools.count(step=10**5)
+    _timer.monotonic_ns = clock.__next__  # a second that lasts as long as a loaded machine may need
+    """
+    assert python(dedent(code), core) == "0 True\n"
+
+
+def test_a_callback_that_does_not_return_delays_the_end_of_the_interpreter_by_a_second(core):
+    code = """
+    import atexit, threading, time
+    from fastevent import Event, _timer
+    begun = threading.Event()
+    atexit.register(lambda: print(now[-1] >= now[0] + 10**9 > now[-2]))
+    event = Event(3600, set_on_timeout=True)
+    event.add_callback(lambda event: (begun.set(), time.sleep(1000)))
+    event.__init__(0.01, set_on_timeout=True)  # now: the thread of the timers calls it, whatever the load
+    begun.wait()
+    now, clock = [], _timer.monotonic_ns
+    start = clock()
+    _timer.monotonic_ns = lambda: now.append(clock() - start) or now[-1]  # the thread reads none meanwhile
+    """
+    assert python(dedent(code), core) == "True\n"
 
 
 def test_one_thread_for_all_and_none_without_need(core):
@@ -774,6 +1089,38 @@ def test_timers_go_on_after_a_fork(core):
     python(dedent(code), core)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_without_timers_has_no_thread_and_ends_none(core):
+    code = """
+    import _thread, os, warnings
+    warnings.simplefilter("ignore")
+    from fastevent import Event, _timer
+    Event(3600, set_on_timeout=True).add_callback(print)
+    pid = os.fork()
+    if pid == 0:
+        _timer._stop()  # what it inherits for its exit
+        os._exit(0 if not _timer._running and _thread._count() == 0 and _timer._inbox.empty() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    """
+    python(dedent(code), core)
+
+
+def test_events_may_go_while_a_forked_child_takes_over_their_timers(core):
+    code = """
+    class Queue(_timer.SimpleQueue):
+        def put(self, reference):
+            del events[1:]
+            gc.collect()
+            super().put(reference)
+
+    events = [armed(3600) for _ in range(5)]
+    _timer.SimpleQueue = Queue
+    _timer._after_fork_in_child()
+    assert len(_timer._armed) == len(events) == 1
+    """
+    python(TIMERS + dedent(code), core)
+
+
 INTERPRETERS = """
 import _interpreters as interpreters
 script = '''
@@ -804,6 +1151,7 @@ def test_a_callback_that_exits_does_not_end_the_thread_of_the_timers(Event, capl
     again = Event(0.05, set_on_timeout=True)
     again.add_callback(lambda event: told.set())
     assert told.wait(PATIENCE)
+    assert "at the timeout of <fastevent.Event" in caplog.text and "SystemExit: no" in caplog.text
 
 
 # with
@@ -889,12 +1237,6 @@ def test_a_block_of_signals_leaves_the_event_as_it_is(Event):
     assert not event.is_set()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-def test_a_signal_that_cannot_be_handled_is_refused(Event):
-    with pytest.raises(ValueError, match=r"^SIGKILL cannot be handled$"):
-        Event().set_on_signals(signal.SIGKILL)
-
-
 def test_signals_are_for_the_main_thread(Event):
     errors = []
 
@@ -916,6 +1258,23 @@ def test_what_is_not_a_signal_is_refused(Event, wrong):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="every signal can be handled here")
+def test_a_signal_that_cannot_be_handled_leaves_the_others_as_they_were(Event):
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(ValueError, match=r"^SIGKILL cannot be handled$"):
+        Event().set_on_signals(signal.SIGTERM, signal.SIGKILL)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_handler_that_could_not_be_restored_is_left_alone(Event, monkeypatch):
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patched:
+        patched.setattr(signal, "getsignal", {signal.SIGINT: before}.get)
+        with pytest.raises(ValueError, match="the handler of SIGTERM was not installed from Python and could not be restored"):
+            Event().set_on_signals()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 # ticks()
 
 
@@ -934,6 +1293,28 @@ def test_ticks_until_the_timeout(Event):
         event = Event(0.03, **kind)
         assert list(event.ticks(PATIENCE)) == [0]
         assert event.check_timeout()
+
+
+@pytest.mark.parametrize("kind", [{}, {"set_on_timeout": True}])
+def test_the_timeout_ends_the_pause(Event, kind):
+    ticks = []
+    with Threads(lambda: ticks.extend(Event(0.03, **kind).ticks(PATIENCE * 10))):
+        pass
+    assert ticks == [0]
+
+
+def test_a_timeout_makes_no_pause_longer(Event):
+    event, ticks = Event(PATIENCE * 10), []
+
+    def counts():
+        for tick in event.ticks(0.001):
+            ticks.append(tick)
+            if tick == 3:
+                break
+
+    with Threads(counts):
+        pass
+    assert ticks == [0, 1, 2, 3]
 
 
 def test_a_set_ends_the_pause(Event):
@@ -989,6 +1370,25 @@ def test_repr_tells_the_reason(Event):
     event.clear()
     event.set([event])
     assert repr(event).endswith("set: [...]>")
+    event.clear()
+    event.set(Decimal(5))
+    assert repr(event).endswith("set: Decimal('5')>")
+
+
+@pytest.mark.parametrize(
+    "timeout, left, text",
+    [
+        (5, 1_234_567_890, "1.2 s of 5 s left"),
+        (1, 123_456_789, "0.1 s of 1 s left"),
+        (0.75, 123_456_789, "0.123 s of 0.75 s left"),
+        (5, 0, "timed out after 5 s"),
+        (5, -1, "timed out after 5 s"),
+    ],
+)
+def test_repr_rounds_what_is_left(Event, monkeypatch, timeout, left, text):
+    event = Event(timeout)
+    monkeypatch.setitem(Event.status.__globals__, "monotonic_ns", lambda: event._fe_period()[2] - left)
+    assert repr(event).endswith(f": unset, {text}>")
 
 
 def test_a_repr_changes_nothing(Event):
@@ -1015,7 +1415,8 @@ def test_a_logged_event(core, tmp_path):
     for line, text in zip(
         lines, ["set: by hand>", "unset>", "set: by its parent>", "set: timed out after 0.01 s>"], strict=True
     ):
-        assert line.startswith("fastevent INFO <fastevent.debug.LoggedEvent at ") and text in line and " s" in line
+        assert line.startswith("fastevent INFO <fastevent.debug.LoggedEvent at ") and text in line
+        assert 0 <= float(re.search(r"in thread '[^']+', after (\d+\.\d{6}) s$", line)[1]) < PATIENCE
 
 
 def test_a_line_logs_a_change_without_a_subclass(Event, caplog):
@@ -1089,16 +1490,128 @@ def test_a_waker_that_is_interrupted_is_called_again(Event):
         if len(calls) == 1:
             raise KeyboardInterrupt
 
-    event._fe_subscribe(Event.status.__globals__["Waker"](wake))  # that of this core
+    event._fe_subscribe(inside(Event, "Waker")(wake))
     with pytest.raises(KeyboardInterrupt):
         event.set()
+    assert calls == [event] * 2
+
+
+def test_a_waker_that_is_interrupted_at_a_timeout_is_called_again(Event):
+    event, calls = Event(0.01, set_on_timeout=True), []
+
+    def wake(event):
+        calls.append(event)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+
+    event._fe_subscribe(inside(Event, "Waker")(wake))
+    passed(event)
+    with pytest.raises(KeyboardInterrupt):
+        event.is_set()
+    assert calls == [event] * 2
+
+
+def test_wakers_come_before_callbacks_and_are_called_once(Event):
+    event, calls = Event(), []
+    event.add_callback(lambda event: calls.append("callback"))
+    event._fe_subscribe(inside(Event, "Waker")(lambda event: calls.append("waker")))
+    assert event.status()[-3:] == (1, 1, 0)
+    event.set()
+    assert calls == ["waker", "callback"] and event.status()[-3:] == (0, 0, 0)
+    event.set()
+    assert len(calls) == 2
+
+
+def test_who_comes_after_a_clear_is_not_told_of_a_set_before_it(Event):
+    """Of one that is still on its way to those who were there."""
+    event, calls, told = Event(), [], []
+    before = child_of(event)
+    event.add_callback(calls.append)
+    event._fe_put_up("old", told)
+    event.clear()
+    after = child_of(event)
+    event.add_callback(after.set)
+    inside(Event, "tell")(told)
+    assert before.reason == "old" and calls == [event] and not after.is_set()
+    event.set("new")
+    assert after.reason == "new"
+
+
+def test_a_callback_that_comes_with_a_set_is_called(Event):
+    class Late(Event):
+        def is_set(self):
+            was_set = super().is_set()
+            self.set()  # right after the look
+            return was_set
+
+    calls = []
+    event = Late()
+    event.add_callback(calls.append)
+    assert calls == [event] and event.status().callbacks == 0
+
+
+def test_a_set_sees_to_it_that_children_are_told_of_one_that_is_still_on_its_way(Event):
+    event, calls, told = Event(), [], []
+    child = child_of(event)
+    event.add_callback(calls.append)
+    event._fe_put_up("first", told)
+    event.set("second")
+    assert child.reason == "first" and calls == [event]
+    inside(Event, "tell")(told)
+    assert calls == [event]
+
+
+def test_a_timeout_that_comes_too_late_tells_nobody(Event):
+    event, told = Event(300, set_on_timeout=True), []
+    child = child_of(event)
+    event.set()
+    event.clear()
+    child.clear()
+    event._fe_put_up("late", told, True)
+    assert told == [] and not event.is_set() and not child.is_set()
+
+
+def test_a_callback_may_be_removed_while_status_counts(Event):
+    class Looked(inside(Event, "Callback")):
+        __slots__ = ()
+
+        @property
+        def __class__(self):
+            event._fe_callbacks.clear()
+            return super().__class__
+
+    event = Event()
+    event._fe_subscribe(Looked(print))
+    event.add_callback(print)
+    event.status()  # whatever it counts
+    assert event.status().callbacks == 0
+
+
+def test_a_callback_may_be_removed_while_a_set_looks_for_those_that_are_due(Event):
+    class Looked(inside(Event, "Callback")):
+        __slots__ = ("since",)
+
+        @property
+        def born(self):
+            event.remove_callback(print)
+            return self.since
+
+        @born.setter
+        def born(self, since):
+            self.since = since
+
+    event, calls = Event(), []
+    event._fe_subscribe(Looked(calls.append))
+    event.add_callback(print)
+    event.add_callback(calls.append)
+    event.set()
     assert calls == [event] * 2
 
 
 def test_a_shorter_timeout_is_waited_for(Event):
     event, told = Event(3600, set_on_timeout=True), threading.Event()
     event.add_callback(lambda event: told.set())
-    inbox = type(event)._fe_arm.__globals__["arm"].__globals__["_inbox"]
+    inbox = inside(Event, "arm").__globals__["_inbox"]
     while not inbox.empty():
         time.sleep(0.001)
     time.sleep(0.05)  # the thread of the timers waits for the longer one

@@ -155,6 +155,14 @@ def test_numbers_are_timeouts(Event, timeout):
     assert event._timeout == (math.inf if timeout == 10**400 else float(timeout))
 
 
+def test_what_is_a_number_by_its_index_alone_is_a_timeout(Event):
+    class Seven:
+        def __index__(self):
+            return 7
+
+    assert Event(Seven())._timeout == 7.0
+
+
 @pytest.mark.skipif(numpy is None, reason="needs numpy")
 @pytest.mark.parametrize("kind", ["float64", "float32", "int64", "uint8"])
 def test_numpy_numbers_are_timeouts(Event, kind):

@@ -25,8 +25,8 @@ MODULES = {
     "_run",
     "_subscribers",
     "_timeouts",
-    "_fe_timer",
-    "_fe_waiting",
+    "_timer",
+    "_waiting",
     "debug",
 }
 CONTENT = {f"fastevent/{name}.py" for name in MODULES} | {

@@ -56,15 +56,18 @@ def test_a_class_that_somebody_else_put_there_stays(fastevent, monkeypatch):
     class Theirs(NATIVE):
         pass
 
+    class Later(NATIVE):
+        pass
+
     monkeypatch.setattr(threading, "Event", Theirs)
     fastevent.patch_threading()
     assert threading.Event is fastevent.Event
     fastevent.unpatch_threading()
     assert threading.Event is Theirs
     fastevent.patch_threading()
-    monkeypatch.setattr(threading, "Event", Theirs)
+    monkeypatch.setattr(threading, "Event", Later)
     fastevent.unpatch_threading()
-    assert threading.Event is Theirs
+    assert threading.Event is Later
 
 
 def test_threads_that_patch_and_unpatch_at_once(fastevent, tiny_switch_interval):

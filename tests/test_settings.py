@@ -74,6 +74,14 @@ def test_the_check_interval_bounds_a_native_wait_on_windows(core):
         assert event.wait() is True
     """
     assert python(code, core, **{INTERVAL: "0.04"}) == "40000000 40000000\n"
+    assert python(code, core, **{INTERVAL: "inf"}) == f"{3600 * 10**9} {3600 * 10**9}\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there it does not")
+def test_a_native_wait_takes_as_long_as_it_may(core):
+    """Whoever waits for long does not poll."""
+    code = "from fastevent import _timeouts; print(min(_timeouts.native_waits()) >= 60 * 10**9)"
+    assert python(code, core, **{INTERVAL: "0.04"}) == "True\n"
 
 
 # Which core

@@ -316,6 +316,66 @@ def test_a_closed_loop_is_left_alone(fastevent):
     assert there() is None
 
 
+def test_a_set_that_clear_follows_wakes_a_coroutine_that_waits_for_ever(fastevent):
+    async def main():
+        event = fastevent.Event()
+        task = asyncio.ensure_future(event.wait_async())
+        while not event.status().waiters:
+            await asyncio.sleep(0)
+        event.set()
+        event.clear()
+        assert await asyncio.wait_for(task, PATIENCE) is True
+
+    asyncio.run(main())
+
+
+def test_a_coroutine_may_be_woken_twice(fastevent):
+    async def main():
+        errors, event = [], fastevent.Event()
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: errors.append(context))
+        task = asyncio.ensure_future(event.wait_async())
+        while not event.status().waiters:
+            await asyncio.sleep(0)
+        (waker,) = event._fe_callbacks
+        waker.call(event)
+        waker.call(event)
+        assert await task is True
+        await asyncio.sleep(0)
+        assert not errors
+
+    asyncio.run(main())
+
+
+def test_a_coroutine_rests_while_it_waits(fastevent):
+    rounds = []
+
+    class Counting(fastevent.Event):
+        def _fe_sets_itself_at(self):
+            rounds.append(1)
+            return super()._fe_sets_itself_at()
+
+    assert asyncio.run(Counting().wait_async(0.1)) is False
+    assert len(rounds) < 10  # an event loop may wake a little early
+
+
+def test_what_a_loop_that_is_open_raises_is_logged(fastevent, caplog):
+    def fails(*_):
+        raise RuntimeError("no more calls")
+
+    async def main():
+        event = fastevent.Event()
+        task = asyncio.ensure_future(event.wait_async())
+        await asyncio.sleep(0.01)
+        loop = asyncio.get_running_loop()
+        loop.call_soon_threadsafe = fails
+        event.set()
+        del loop.call_soon_threadsafe
+        task.cancel()
+
+    asyncio.run(main())
+    assert "no more calls" in caplog.text
+
+
 def test_without_a_loop_it_is_refused(fastevent):
     waiting = fastevent.Event().wait_async()
     with pytest.raises(RuntimeError, match="no running event loop"):

@@ -304,7 +304,7 @@ class EventCore:
 
     def _fe_waiting(self) -> int:
         """Return how many threads wait."""
-        return len(self._fe_newest().crowd or ())
+        return sum(waiter.is_here() for waiter in list(self._fe_newest().crowd or ()))
 
     def _fe_period(self) -> tuple[float | None, int, int]:
         """Return the timeout in seconds or None, and the start and the deadline of the running period in nanoseconds."""

@@ -65,9 +65,10 @@ class Callback:
 
     __slots__ = ("born", "function")
 
+    born: int  # from when it subscribes
+
     def __init__(self, function: Callable[[Any], object]) -> None:
         self.function = function
-        self.born = 0
 
     def call(self, event: Any) -> None:
         try:
