@@ -365,9 +365,12 @@ cdef class EventCore:
 
         Thread safety: atomic, but that whoever comes first after the timeout sets the event: see `set`.
         """
-        if load_acquire(&self._flag) != PY_TRUE and timed_out(self):
-            self._fe_set_if_timed_out()
-        return <object>load_acquire(&self._flag)
+        return flag_by_now(self)
+
+    @property
+    def _fe_flag_by_now(self):
+        """The flag as an attribute, True or False, read-only: what `is_set()` returns."""
+        return flag_by_now(self)
 
     def _fe_put_up(self, reason, list told not None, bint timed_out=False):
         """Do what `set()` does, but leave `tell()` to the caller, for *told*. If *timed_out*, only once the timeout passed."""
@@ -449,6 +452,12 @@ cdef uint8_t marked(EventCore self, uint8_t mark) noexcept:
 cdef inline bint timed_out(EventCore self) noexcept:
     cdef int64_t deadline = load_time(&self._deadline)
     return deadline != NEVER and not surely_before(deadline) and monotonic() >= deadline
+
+
+cdef inline object flag_by_now(EventCore self):
+    if load_acquire(&self._flag) != PY_TRUE and timed_out(self):
+        self._fe_set_if_timed_out()
+    return <object>load_acquire(&self._flag)
 
 
 cdef struct Told:  # what tell() has to know

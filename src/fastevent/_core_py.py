@@ -250,6 +250,11 @@ class EventCore:
             self._fe_set_if_timed_out()
         return EventCore.is_set(self)
 
+    @property
+    def _fe_flag_by_now(self) -> bool:
+        """The flag as an attribute, True or False, read-only: what `is_set()` returns."""
+        return EventCore._fe_is_set_by_now(self)
+
     def _fe_newest(self) -> _State:
         state = self._fe_state
         while state.next:

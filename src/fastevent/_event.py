@@ -418,14 +418,6 @@ class _SetsItself(Event):
     __qualname__ = Event.__qualname__
     _fe_plain = Event
 
-    if TYPE_CHECKING:
-
-        def is_set(self) -> bool: ...
-
-    @property
-    def flag(self) -> bool:
-        return self.is_set()
-
     def set(self, reason: object = None) -> None:
         self._fe_set_if_timed_out()
         Event.set(self, reason)  # not super(): a callback may have made it an event that does not set itself
@@ -554,6 +546,7 @@ _core.attach(Event)
 _core.attach_method(_SetsItself, "is_set", "_fe_is_set_by_now")
 _core.attach_method(_SetsItself, "check_timeout", "check_timeout")
 _core.attach_method(_SetsItself, "check", "check")
+setattr(_SetsItself, "flag", _EventCore._fe_flag_by_now)  # noqa: B010  # type checkers know it from the core
 _SetsItself.__name__ = Event.__name__
 
 # At the exit of the interpreter a module that somebody holds is emptied, and finalizers that come later call into the void.
