@@ -51,6 +51,7 @@ HANG = "*VSOCK*"
 
 #: What the patch changes by its nature, and which tests ask for that.
 BY_NATURE = {
+    "test.test_faulthandler.FaultHandlerTests.test_dump_ext_modules": "wants no extension modules, on 3.15",
     "test.test_faulthandler.FaultHandlerTests.test_dump_traceback_threads": "wants a waiting thread in `threading.py`",
     "test.test_faulthandler.FaultHandlerTests.test_dump_traceback_threads_file": "the same",
     "test.test_threading.EventTests.test_at_fork_reinit": "looks at the condition inside of `threading.Event`",
