@@ -60,14 +60,20 @@ def test_the_reason_is_read_only(Event):
         Event().reason = "why"
 
 
-def test_a_reason_that_refers_to_the_event_is_collected(Event):
-    event = Event()
-    event.set([event])
+@pytest.mark.parametrize("reason", [lambda event: event, lambda event: [event]])
+def test_a_reason_that_refers_to_the_event_is_collected(Event, reason):
+    class Local(Event):
+        pass
+
+    event = Local()
+    event.set(reason(event))
     there = weakref.ref(event)
     del event
     gc.collect()
     gc.collect()
     assert there() is None
+    # A weak reference dies before what it refers to, which may stay.
+    assert not any(type(thing) is Local for thing in gc.get_objects())
 
 
 def test_a_reason_is_dropped_when_the_event_is_cleared_made_anew_or_gone(Event):
@@ -818,13 +824,17 @@ def test_callbacks_children_and_grandchildren_are_told(fastevent):
     assert seen[0] >= event._fe_period()[2]
 
 
-def test_a_child_alone_is_told_of_a_timeout(Event):
-    """Nobody looks at the parent: it is the thread of the timers that tells the child."""
-    answers = []
+def test_a_child_alone_is_told_of_every_timeout(Event):
+    """Nobody looks at the parent: it is the thread of the timers that tells the child, and clear() sees to it."""
     parent = Event(0.05, set_on_timeout=True)
-    with Threads(lambda: answers.append(child_of(parent).wait())):
-        pass
-    assert answers == [True]
+    child = child_of(parent)
+    for _ in range(2):
+        answers = []
+        with Threads(lambda answers=answers: answers.append(child.wait())):
+            pass
+        assert answers == [True]
+        child.clear()
+        parent.clear()
 
 
 def test_a_late_timer_does_not_reach_the_next_period(Event):
