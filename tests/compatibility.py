@@ -385,6 +385,8 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="of the modules or packages; all of them without")
     parser.add_argument("--resume", action="store_true", help="go on after a run that was interrupted: keep its reports")
     options = parser.parse_args()
+    # In the background of a shell SIGINT is ignored, the suites inherit that, and a test of theirs then waits for it for ever.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for old in (WORK / "wheel").glob("*.whl"):
         old.unlink()
     WORK.mkdir(parents=True, exist_ok=True)
