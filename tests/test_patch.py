@@ -361,6 +361,12 @@ def test_how_a_program_ends(core, tmp_path):
         assert done.returncode == code and done.stdout == "" and done.stderr.endswith(message), done
 
 
+def test_a_folder_is_run_once(core, tmp_path):
+    (tmp_path / "__main__.py").write_text("print('ran')")
+    done = start(core, "-m", "fastevent", "run", tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ran\n", "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
