@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from enum import Enum
 from math import inf
@@ -145,7 +145,7 @@ class Event(_EventCore, ThreadingEvent):
     # See `_subscribers`. An event gets a dict of its own with the first one.
     _fe_children: dict[Child, None] = {}  # noqa: RUF012
     _fe_callbacks: dict[Callback, Callback] = {}  # noqa: RUF012
-    _fe_parents: tuple[tuple[Event, Child], ...] = ()
+    _fe_parents: Sequence[tuple[Event, Child]] = ()
 
     _fe_that_sets_itself: type[Event]  # of a class: the one of those of its events that set themselves
     _fe_plain: type[Event]  # and the way back
@@ -300,7 +300,7 @@ class Event(_EventCore, ThreadingEvent):
 
     def _fe_link(self, parents: Iterable[Event], set_on_timeout: bool) -> None:
         """Begin what `__init__` was asked for beyond a timeout, and end what an earlier one was."""
-        if not isinstance(parents, Iterable):
+        if not isinstance(parents, (tuple, list, Iterable)):  # most are one of the first two, which is quick to tell
             raise TypeError(f"parents must be an iterable of fastevent.Event objects, not {parents!r}")
         parents = tuple(parents)
         for parent in parents:
@@ -314,7 +314,7 @@ class Event(_EventCore, ThreadingEvent):
         if cls is not type(self):
             object.__setattr__(self, "__class__", cls)
         # Not `self._fe_parents = `: the interpreter would make room for it in every event.
-        vars(self)["_fe_parents"] = tuple((parent, parent._fe_adopt(self)) for parent in parents)
+        vars(self)["_fe_parents"] = [(parent, parent._fe_adopt(self)) for parent in parents]
         disarm(self)  # that of an earlier, longer timeout
         self._fe_arm()
 
