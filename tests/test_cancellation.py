@@ -1640,6 +1640,10 @@ def test_a_second_set_of_a_parent_sets_again_who_was_cleared(Event):
     grandchild.clear()
     parent.set()
     assert child.is_set() and grandchild.is_set()
+    late = Event(parents=[parent])
+    late.clear()
+    parent.set()
+    assert late.is_set()
 
 
 @pytest.mark.parametrize("wait", [lambda event: event.wait(), lambda event: event.wait(PATIENCE)])

@@ -68,9 +68,9 @@ class Machine(RuleBasedStateMachine):
             self.flag, self.reason = True, reason
             self.expected_calls += self.pending
             self.pending.clear()
-            for child in self.children:
-                if not child[1]:
-                    child[1:] = [True, reason]
+        for child in self.children:
+            if not child[1]:
+                child[1:] = [True, self.reason]
 
     def goes_down(self):
         self.flag, self.reason = False, None

@@ -324,10 +324,11 @@ class Event(_EventCore, ThreadingEvent):
         reference = Child(child, Child.leave)
         reference.parent, reference.born = weakref.ref(self), born
         vars(self).setdefault("_fe_children", {})[reference] = None
-        _, is_set, reason = self._fe_watch()
+        sets, is_set, reason = self._fe_watch()
         if is_set:
             told: list[Told] = []
             child._fe_take_over(reason, told)
+            reference.born = sets - 1  # as in tell(): should it be cleared, the next set() tells it again
             tell(told)
         self._fe_arm()
         return reference
