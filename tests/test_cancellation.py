@@ -188,9 +188,9 @@ def test_what_check_raises_can_be_pickled(fastevent):
 
 def test_check_of_an_event_that_is_cleared_meanwhile(Event):
     class Cleared(Event):
-        def is_set(self):
+        def _fe_is_set_by_now(self):
             self.clear()  # after the core has seen the flag
-            return super().is_set()
+            return super()._fe_is_set_by_now()
 
     event = Cleared()
     event.set()
@@ -1629,6 +1629,23 @@ def test_a_shorter_timeout_is_waited_for(Event):
     time.sleep(0.05)  # the thread of the timers waits for the longer one
     event.__init__(0.02, set_on_timeout=True)
     assert told.wait(PATIENCE)
+
+
+def test_check_gives_flag_and_reason_of_one_moment(Event, tiny_switch_interval):
+    event, ended = Event(), Event()
+
+    def pulses():
+        for _ in range(20_000):
+            event.set("why")
+            event.clear()
+        ended.set()
+
+    with Threads(pulses):
+        while not ended.is_set():
+            try:
+                event.check()
+            except Exception as error:
+                assert error.reason == "why"
 
 
 def test_a_second_set_of_a_parent_sets_again_who_was_cleared(Event):

@@ -134,7 +134,7 @@ def test_an_installed_wheel_works_by_both_import_paths(wheels, kind, environment
 
 
 @pytest.mark.skipif(
-    sysconfig.get_config_var("Py_GIL_DISABLED") or sys.version_info >= (3, 15), reason="the engine does not install"
+    sysconfig.get_config_var("Py_GIL_DISABLED") or sys.version_info >= (3, 14), reason="the engine does not install"
 )
 def test_beside_the_engine_its_own_module_stays(wheels, environment):
     install, python = environment

@@ -455,3 +455,23 @@ def test_whoever_waits_is_no_callback_to_be_removed(fastevent):
         return await task
 
     assert asyncio.run(waits()) is True
+
+
+@pytest.mark.parametrize("set_on_timeout", [False, True])
+def test_an_event_whose_set_is_still_on_its_way_does_not_end_it(fastevent, set_on_timeout):
+    """A `set()` tells its children one by one, and only then who waits for several: the own timeout may pass meanwhile."""
+    event, other, answers = fastevent.Event(0.3, set_on_timeout=set_on_timeout), fastevent.Event(), []
+
+    class Slow(fastevent.Event):
+        def _fe_take_over(self, reason, told):
+            while event._fe_period()[2] > time.monotonic_ns() - 10**8:
+                time.sleep(0.001)
+            super()._fe_take_over(reason, told)
+
+    child = Slow(parents=[event])
+    with Threads(lambda: answers.append(fastevent.wait_all([event, other]))):
+        while not event.status().waiters:
+            time.sleep(0.001)
+        event.set("in time")
+        other.set()
+    assert answers == [True] and child.reason == "in time"

@@ -492,7 +492,7 @@ cdef int tell_of(EventCore self, Told of) except -1:
     cdef list told = [(self, of.sets, owned(of.reason))]
     try:
         tell(told)
-    except BaseException:  # a signal handler's: tell the others all the same, and nobody twice
+    except BaseException:  # a signal handler's: tell the others all the same; twice does no harm
         tell(told)
         raise
     return 0

@@ -192,7 +192,7 @@ class EventCore:
             EventCore._fe_put_up(self, reason, told)
             if told:
                 tell(told)
-        except BaseException:  # a signal handler's: tell the others all the same, and nobody twice
+        except BaseException:  # a signal handler's: tell the others all the same; twice does no harm
             tell(told)
             raise
 

@@ -364,8 +364,9 @@ class Event(_EventCore, ThreadingEvent):
 
     def _fe_raise(self) -> None:
         """Raise what `check()` raises."""
-        if self.is_set():
-            reason = self._fe_snapshot()[2]
+        self._fe_is_set_by_now()
+        _, is_set, reason = self._fe_snapshot()
+        if is_set:
             error = (
                 EventTimeout(str(reason)) if isinstance(reason, EventTimeout) else EventCancelled(_because("cancelled", reason))
             )
@@ -452,7 +453,7 @@ class _SetsItself(Event):
             try:
                 self._fe_put_up(_timed_out(self), told, True)
                 tell(told)
-            except BaseException:  # a signal handler's: tell the others all the same, and nobody twice
+            except BaseException:  # a signal handler's: tell the others all the same; twice does no harm
                 tell(told)
                 raise
 
@@ -543,6 +544,7 @@ def _signal(number: int) -> signal.Signals:
 
 for _name in ("timeout", "reason", "_event", "_timeout", "_start_time"):
     setattr(Event, _name, _Yielding(Event.__dict__[_name].fget))
+    Event.__dict__[_name].__set_name__(Event, _name)  # for what it says as it refuses
 _core.attach(Event)
 _core.attach_method(_SetsItself, "is_set", "_fe_is_set_by_now")
 _core.attach_method(_SetsItself, "check_timeout", "check_timeout")

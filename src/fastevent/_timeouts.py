@@ -88,7 +88,8 @@ def native_waits() -> tuple[int, int]:
     """Return what one native wait may take, in nanoseconds, where time never runs out and where it does.
 
     Where a signal interrupts it, a wait that only a `set()` ends is `NEVER`: it needs no timer, which makes it the cheapest. On
-    Windows a signal does not, so there both are the check interval: Ctrl-C is noticed that late at most.
+    Windows a signal does not, so there both are the check interval: Ctrl-C is noticed that late at most. (A timeout that a
+    second `__init__()` gives to an event does not reach who waits so.)
     """
     if sys.platform != "win32":
         return NEVER, LONGEST_WAIT

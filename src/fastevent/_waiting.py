@@ -72,7 +72,8 @@ def _collect(missing: dict[int, Any], seen: dict[int, bool], enough: int, deadli
             done.set()
 
     def unset() -> list[Event]:
-        return [event for key, event in missing.items() if key not in seen]
+        # Nor those whose set() is still on its way to us.
+        return [event for key, event in missing.items() if key not in seen and not event._fe_snapshot()[1]]
 
     def end() -> int:
         if deadline is not None:
