@@ -45,10 +45,11 @@ from libc.math cimport NAN, ceil, isnan
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
 # In C variables: the module is emptied at the exit of the interpreter, before the last finalizers.
-cdef object implicit_timeout, tell, event_seconds, native_waits, wait_seconds
+cdef int64_t LONGEST_WAIT
+cdef object implicit_timeout, tell, event_seconds, longest_wait, wait_seconds
 from fastevent._config import implicit_timeout
 from fastevent._subscribers import tell
-from fastevent._timeouts import event_seconds, native_waits, wait_seconds
+from fastevent._timeouts import LONGEST_WAIT, event_seconds, longest_wait, wait_seconds
 
 
 cdef extern from *:
@@ -590,9 +591,11 @@ cdef inline void unlink(EventCore self, Waiter *waiter) noexcept:
 cdef bint wait_until(EventCore self, int64_t deadline, bint own) except -1:
     """Wait for the flag until *deadline*, or until the event's *own* one, which clear() may put off."""
     cdef PyLockStatus status
-    cdef int64_t left, endless, longest
+    cdef int64_t left
+    # One int: a thread that makes a tuple, say, has a heap to give back as it ends, and then a herd takes several times as long.
+    cdef int64_t longest = longest_wait()
+    cdef int64_t endless = NEVER if longest == LONGEST_WAIT else longest
     cdef bint woken
-    endless, longest = native_waits()
     cdef Waiter *waiter = <Waiter *>PyMem_RawMalloc(sizeof(Waiter))
     if waiter == NULL:
         raise MemoryError

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastevent._config import implicit_timeout
 from fastevent._subscribers import Callback, Child, Told, tell
-from fastevent._timeouts import NEVER, deadline_after, event_seconds, native_waits, wait_seconds
+from fastevent._timeouts import LONGEST_WAIT, NEVER, deadline_after, event_seconds, longest_wait, wait_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -224,7 +224,8 @@ class EventCore:
         return seconds > 0 and self._fe_wait_until(crowd, deadline_after(monotonic_ns(), seconds), own=False)
 
     def _fe_wait_until(self, crowd: _Crowd, deadline: int, own: bool) -> bool:
-        endless, longest = native_waits()
+        longest = longest_wait()
+        endless = NEVER if longest == LONGEST_WAIT else longest
         waiter, waits = _Waiter(), _waits.__dict__
         try:
             waits[waiter] = self, crowd

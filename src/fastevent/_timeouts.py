@@ -84,16 +84,16 @@ def deadline_after(start: int, seconds: float) -> int:
     return min(start + ceil(nanoseconds), NEVER) if nanoseconds < NEVER else NEVER
 
 
-def native_waits() -> tuple[int, int]:
-    """Return what one native wait may take, in nanoseconds, where time never runs out and where it does.
+def longest_wait() -> int:
+    """Return what one native wait may take, in nanoseconds, if time may run out.
 
-    Where a signal interrupts it, a wait that only a `set()` ends is `NEVER`: it needs no timer, which makes it the cheapest. On
-    Windows a signal does not, so there both are the check interval: Ctrl-C is noticed that late at most. (A timeout that a
-    second `__init__()` gives to an event does not reach who waits so.)
+    Where it is `LONGEST_WAIT`, a wait that only a `set()` ends takes no timeout: without a timer it is the cheapest. (A timeout
+    that a second `__init__()` gives to an event does not reach who waits so.)
+
+    On Windows a signal cannot interrupt a native wait, so there it is the check interval: Ctrl-C is noticed that late at most.
     """
     if sys.platform != "win32":
-        return NEVER, LONGEST_WAIT
+        return LONGEST_WAIT
     from fastevent._config import check_interval
 
-    interval = min(deadline_after(0, check_interval()), LONGEST_WAIT)
-    return interval, interval
+    return min(deadline_after(0, check_interval()), LONGEST_WAIT)
