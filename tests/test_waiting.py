@@ -212,11 +212,11 @@ def test_timed_out_waits_leave_no_memory_behind(Event):
     gc.collect()
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    waits(5000)
+    waits(20_000)
     gc.collect()
     after = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    assert after - before < 5000
+    assert after - before < 20_000  # less than a byte for each; what the interpreter itself keeps is some thousand in all
 
 
 @pytest.mark.skipif(sys.implementation.name != "cpython", reason="allocations of CPython fail")
