@@ -1,39 +1,40 @@
 # cython: language_level=3, binding=False, always_allow_keywords=False, embedsignature=True, embedsignature.format=clinic, auto_pickle=False, freethreading_compatible=True
-"""EventCore, compiled: the flag, the deadline and the waiters of an event.
+"""EventCore, compiled: the flag, the deadline, the reason and the waiters of an event.
 
-`_core_py.py` says the same in Python and is the one to read first. What holds here, and the tests that fail if it does not:
+It behaves as `_core_py.py` does, by another algorithm; neither explains the other. What holds here, with the tests that fail if it
+does not:
 
-1. The flag is one pointer, to True or to False. A polling method reads it once and takes no lock.
+1. The flag is one pointer, to True or to False. A poll reads it once and takes no lock.
    (test_contract: flag_follows_is_set; test_waiting: what_is_written_before_set_is_seen_after_wait)
-2. The waiters of an event are a ring of records, the oldest first. A record is linked if and only if no wake-up was sent to it
-   and its thread has not left.
+2. The waiters of an event stand in a wait queue, a ring, the oldest first. A waiter is queued until a set() wakes it or its own
+   thread leaves. A new deadline wakes it too, but leaves it in the queue.
    (test_waiting: a_timed_out_waiter_leaves_the_others_alone, set_against_timeout_at_the_same_moment)
-3. The flag, the count of its steps from False to True, the ring, and the `linked` of its records change only under the event's
-   mutex. Nobody links while the flag is up. So a record is due, that is, a `set()` came for it, if and only if it was born at
-   another count; a `set()` wakes all that are due and nobody else, whatever comes in between. And since `set()` looks at the flag
-   under the mutex, too, what a thread does after its `clear()` sees all that came before a `set()` that found the flag up.
+3. The flag, the reason, the count of sets, the queue, and the `queued` and `released` of its waiters change only under the event's
+   mutex. No waiter enters the queue while the flag is set. So a waiter is pending, which means that a set() has come for it, if and
+   only if the count of sets is no longer the one it remembers. A set() wakes pending waiters and no others, whatever comes in
+   between; and since it looks at the flag under the mutex, too, what a thread does after its clear() sees all that came before a
+   set() that found the flag set.
    (test_waiting: clear_takes_nothing_from_who_was_waiting, a_large_herd_wakes_its_own_and_nobody_who_comes_later)
-4. A record is freed by the thread that made it, and only when it is unlinked: nobody else holds a pointer to it then. Who wakes
-   it does not touch it after the release of its lock.
+4. A waiter is freed by the thread that made it, after it has left the queue under the mutex. The thread that wakes it is in the
+   mutex until it no longer touches it.
    (test_faults: races_of_everything, timed_out_waits)
-5. Under the mutex no Python code runs, nothing is allocated, no reference is dropped, and nothing blocks. So `set()` may be
-   called from a signal handler, a finalizer or a weakref callback at any point of any method.
+5. Under the mutex no Python code runs, nothing is allocated, no reference is dropped, and nothing blocks. So set() may be called
+   from a signal handler, a finalizer or a weakref callback at any point of any method.
    (test_faults: signal_storm, handlers_that_raise, finalizers)
 6. With the GIL, the GIL is the mutex: nothing inside gives it up. Without it, the mutex is one byte, a `PyMutex`.
-7. Other threads do not survive a fork. Whoever enters the mutex first after one forgets their records (their memory is lost
-   with them) and the state in which they left the mutex.
+7. With the GIL, a set() wakes the first BATCH pending waiters. Each waiter that a set() has woken wakes another one as it leaves, by
+   a return, an exception or a fork. So as long as a waiter is pending, one that was woken is on its way, or a later set() wakes more.
+   (test_waiting: many_waiters_are_all_woken)
+8. Other threads do not survive a fork. The first thread to take the mutex after one forgets their waiters (whose memory is lost with
+   them) and the state in which they left the mutex.
    (test_waiting: a_wait_goes_on_in_the_child_that_its_signal_handler_forked; test_faults: fork_in_the_midst)
-8. Whoever waits reads the precise clock before it says that time ran out; who polls may read a coarser clock that lags it.
-   So nothing ever times out early.
-   (test_contract: check_timeout_is_never_true_early_and_stays_true; test_faults: never_early)
-9. The reason goes up and down with the flag, in the same hold of the mutex; so does the count that tells subscribers which
-   `set()` was for them. A reason is dropped outside of the mutex.
-   (test_cancellation: who_sees_the_flag_sees_the_reason, no_callback_hears_of_a_set_before_it, reason_is_dropped)
+9. A waiter reads the precise clock before it says that time ran out; a poll may read a coarser clock that lags it. So nothing ever
+   times out early. (test_contract: check_timeout_is_never_true_early_and_stays_true; test_faults: never_early)
 
-Why no wake-up is lost: a waiter looks at the flag and links in one hold of the mutex (3), so a `set()` either comes before, and
-the waiter sees the flag, or after, and finds the record due; a due record is unlinked either by a `set()`, which releases its
-lock (2), or by its own thread, which then knows that it was due. No `clear()` changes a record or the count (3). `proofs/` has
-this as models that are searched exhaustively.
+Why no wake-up is lost: a waiter looks at the flag and enters the queue in one hold of the mutex (3). So a set() comes either before,
+and the waiter sees the flag, or after, and makes it pending. No clear() changes a waiter or the count (3). A pending waiter leaves
+the queue either by its own thread, which then knows that it was pending, or by a wake-up (7). `proofs/` has this as a model that is
+searched exhaustively.
 """
 
 cimport cython
@@ -41,156 +42,75 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.float cimport PyFloat_AS_DOUBLE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, Py_XINCREF
-from libc.math cimport NAN, ceil, isnan
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+from libc.math cimport NAN, isnan
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 # In C variables: the module is emptied at the exit of the interpreter, before the last finalizers.
 cdef int64_t LONGEST_WAIT
-cdef object implicit_timeout, tell, event_seconds, longest_wait, wait_seconds
+cdef object implicit_timeout, ended_error, clear_and_notify, expire, set_and_notify, State
+cdef object Period, event_seconds, longest_wait, wait_seconds
 from fastevent._config import implicit_timeout
-from fastevent._subscribers import tell
-from fastevent._timeouts import LONGEST_WAIT, event_seconds, longest_wait, wait_seconds
+from fastevent._errors import ended_error
+from fastevent._notify import State, clear_and_notify, expire, set_and_notify
+from fastevent._time import LONGEST_WAIT, Period, event_seconds, longest_wait, wait_seconds
 
 
-cdef extern from *:
-    """
-    #include <structmember.h>
-    #include <time.h>
+cdef extern from "_core_c.h":
+    const int64_t NEVER
+    const double NO_TIMEOUT
+    const int BATCH
+    const bint WAKE_ALL
+    const uint8_t HAS_SUBSCRIBERS
+    const uint8_t HAS_OPTIONS
+    const uint8_t SELF_SETTING
+    const uint8_t HAS_DESCRIPTOR
 
-    #define NEVER INT64_MAX   /* the deadline of what never times out */
-    #define NO_TIMEOUT (-1.0)
+    int64_t monotonic() noexcept nogil
+    void measure_coarse_clock() noexcept nogil
+    bint surely_before(int64_t deadline) noexcept nogil
+    int64_t deadline_after(int64_t start, double seconds) noexcept nogil
 
-    /* After so many wake-ups, a set() lets go of the GIL: if all of a large herd wait for it at once, they thrash. */
-    #define HERD 32
-
-    #define WATCHED 1   /* somebody has subscribed: tell() is called at every set() */
-    #define LINKED 2    /* _fe_link() was called */
-
-    /* The clock of time.monotonic(), in nanoseconds. */
-    #if PY_VERSION_HEX >= 0x030D0000
-    static inline int64_t monotonic(void) { PyTime_t now; (void)PyTime_MonotonicRaw(&now); return now; }
-    #else
-    static inline int64_t monotonic(void) { return _PyTime_GetMonotonicClock(); }
-    #endif
-
-    /* A clock that never runs ahead of it and costs a fifth. Linux updates it at every tick, so it lags by a tick or two:
-       with four ticks to go or fewer, the precise clock decides. */
-    #if defined(__linux__) && defined(CLOCK_MONOTONIC_COARSE)
-    static int64_t coarse_margin = INT64_MAX;
-    static void measure_coarse_clock(void) {
-        struct timespec tick;
-        if (clock_getres(CLOCK_MONOTONIC_COARSE, &tick) == 0)
-            coarse_margin = 4 * (tick.tv_sec * 1000000000LL + tick.tv_nsec);
-    }
-    static inline int surely_before(int64_t deadline) {
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-        return now.tv_sec * 1000000000LL + now.tv_nsec < deadline - coarse_margin;
-    }
-    #else
-    static void measure_coarse_clock(void) {}
-    static inline int surely_before(int64_t deadline) { return 0; }
-    #endif
-
-    /* Shared fields and the mutex. With the GIL, it orders every access, and it is the mutex. */
-    #ifdef Py_GIL_DISABLED
-    typedef PyMutex Mutex;
-    #define load_acquire(pointer) _Py_atomic_load_ptr_acquire(pointer)
-    #define store_release(pointer, value) _Py_atomic_store_ptr_release(pointer, value)
-    #define load_time(pointer) _Py_atomic_load_int64_relaxed(pointer)
-    #define store_time(pointer, value) _Py_atomic_store_int64_relaxed(pointer, value)
-    #define load_uint16(pointer) _Py_atomic_load_uint16(pointer)
-    #define store_uint16(pointer, value) _Py_atomic_store_uint16(pointer, value)
-    #define load_uint32(pointer) _Py_atomic_load_uint32_acquire(pointer)
-    #define store_uint32(pointer, value) _Py_atomic_store_uint32_release(pointer, value)
-    #define lock_mutex(mutex) PyMutex_Lock(mutex)
-    #define unlock_mutex(mutex) PyMutex_Unlock(mutex)
-    #define let_others_run()
-    #define reset_mutex(mutex) memset(mutex, 0, sizeof(Mutex))
-    #else
-    typedef struct { char unused; } Mutex;
-    #define load_acquire(pointer) (*(pointer))
-    #define store_release(pointer, value) (*(pointer) = (value))
-    #define load_time(pointer) (*(pointer))
-    #define store_time(pointer, value) (*(pointer) = (value))
-    #define load_uint16(pointer) (*(pointer))
-    #define store_uint16(pointer, value) (*(pointer) = (value))
-    #define load_uint32(pointer) (*(pointer))
-    #define store_uint32(pointer, value) (*(pointer) = (value))
-    #define let_others_run() PyEval_RestoreThread(PyEval_SaveThread())
-    #define lock_mutex(mutex) ((void)(mutex))
-    #define unlock_mutex(mutex) ((void)(mutex))
-    #define reset_mutex(mutex) ((void)(mutex))
-    #endif
-
-    /* Which process this is, counted from the one that loaded the module, and the only thread of its parent that lives on. */
-    static uint16_t this_process;
-    static unsigned long surviving_thread;
-    static Mutex module_mutex;
-    static void after_fork_in_child(void) {
-        this_process++;
-        surviving_thread = PyThread_get_thread_ident();
-        reset_mutex(&module_mutex);
-    }
-    #ifdef HAVE_FORK
-    #include <pthread.h>
-    static void watch_forks(void) {
-        static int watched;  /* by the first interpreter that loads the module */
-        if (!watched) watched = pthread_atfork(NULL, NULL, after_fork_in_child) == 0;
-    }
-    #else
-    static void watch_forks(void) { (void)after_fork_in_child; }
-    #endif
-
-    /* The timeout of an event made without one, once it is known. */
-    static double implicit_seconds;
-    static uint32_t implicit_known;
-
-    /* What __init__ is while nobody replaces it. */
-    static initproc core_init;
-
-    /* Only object.__new__ refuses an abstract class; and on 3.12 only it gives an instance the array of attribute values that
-       the interpreter's specialised method calls want. */
-    static PyObject *allocate(PyTypeObject *cls) {
-        if ((PY_VERSION_HEX < 0x030C0000 || PY_VERSION_HEX >= 0x030D0000) && !(cls->tp_flags & Py_TPFLAGS_IS_ABSTRACT))
-            return cls->tp_alloc(cls, 0);
-        PyObject *nothing = PyTuple_New(0);
-        PyObject *self = nothing == NULL ? NULL : PyBaseObject_Type.tp_new(cls, nothing, NULL);
-        Py_XDECREF(nothing);
-        return self;
-    }
-
-    /* The reason is all that an event refers to. Cython would make the core itself a type that takes part in the collection of
-       garbage, which costs every event a fifth of its creation; it is enough that Event does. */
-    static Py_ssize_t reason_offset;
-    #define reason_of(self) (*(PyObject **)((char *)(self) + reason_offset))
-    static int visit_reason(PyObject *self, visitproc visit, void *arg) { Py_VISIT(reason_of(self)); return 0; }
-    static int clear_reason(PyObject *self) { Py_CLEAR(reason_of(self)); return 0; }
-    static void drop_event(PyObject *self) { Py_XDECREF(reason_of(self)); Py_TYPE(self)->tp_free(self); }
-
-    /* What attach() needs: the definition behind a method descriptor, and an attribute that the interpreter reads inline. */
-    #define definition_of(descriptor) (((PyMethodDescrObject *)(descriptor))->d_method)
-    static PyMemberDef flag_member = {"flag", T_OBJECT_EX, 0, READONLY,
-        "The flag as an attribute, True or False, read-only: the cheapest way to poll.\\n\\n"
-        "Thread safety: atomic."};
-    """
     ctypedef struct Mutex:
         pass
-    ctypedef struct PyMethodDef:
-        pass
-    ctypedef struct PyMemberDef:
-        Py_ssize_t offset
+    PyObject *load_pointer_acquire(PyObject **pointer) noexcept nogil
+    void store_pointer_release(PyObject **pointer, PyObject *value) noexcept nogil
+    int64_t load_time_relaxed(int64_t *pointer) noexcept nogil
+    void store_time_relaxed(int64_t *pointer, int64_t value) noexcept nogil
+    uint16_t load_process(uint16_t *pointer) noexcept nogil
+    void store_process(uint16_t *pointer, uint16_t value) noexcept nogil
+    uint8_t load_bits_acquire(uint8_t *pointer) noexcept nogil
+    void store_bits_release(uint8_t *pointer, uint8_t value) noexcept nogil
+    uint32_t load_known_acquire(uint32_t *pointer) noexcept nogil
+    void store_known_release(uint32_t *pointer, uint32_t value) noexcept nogil
+    void lock_mutex(Mutex *mutex) noexcept nogil
+    void unlock_mutex(Mutex *mutex) noexcept nogil
+    void reset_mutex(Mutex *mutex) noexcept nogil
+
+    ctypedef void *PyThread_type_lock
+    ctypedef struct Waiter:
+        Waiter *previous
+        Waiter *next
+        PyThread_type_lock lock
+        unsigned long thread
+        uint64_t sets
+        uint16_t process
+        bint queued
+        bint released
+
+    const uint16_t this_process
+    Mutex module_mutex
+    void watch_forks() noexcept
+    void enter_wait(Waiter *waiter) noexcept
+    void leave_wait(Waiter *waiter) noexcept
+
+    double implicit_seconds
+    uint32_t implicit_known
 
     ctypedef void *initproc
     ctypedef void *traverseproc
     ctypedef void *inquiry
     ctypedef void *destructor
-    traverseproc visit_reason
-    inquiry clear_reason
-    destructor drop_event
-    Py_ssize_t reason_offset
     ctypedef void *vectorcallfunc
-    initproc core_init
     ctypedef struct PyTypeObject:
         object (*tp_new)(PyTypeObject *cls, PyObject *args, PyObject *kwargs)
         initproc tp_init
@@ -198,55 +118,35 @@ cdef extern from *:
         inquiry tp_clear
         destructor tp_dealloc
         vectorcallfunc tp_vectorcall
+    initproc core_init
+    traverseproc visit_reason
+    inquiry clear_reason
+    destructor drop_event
+    Py_ssize_t reason_offset
     object allocate(PyTypeObject *cls)
-    Py_ssize_t PyVectorcall_NARGS(size_t nargsf) noexcept
-    Py_ssize_t PyTuple_GET_SIZE(object items) noexcept
-    PyObject *PyTuple_GET_ITEM(object items, Py_ssize_t index) noexcept
-    int PyUnicode_CompareWithASCIIString(object text, const char *ascii) noexcept
 
+    ctypedef struct PyMethodDef:
+        pass
+    ctypedef struct PyMemberDef:
+        Py_ssize_t offset
+    PyMemberDef flag_member
+    PyMethodDef *definition_of(object descriptor)
+
+
+cdef extern from *:
     PyObject *PY_NONE "Py_None"
     PyObject *PY_TRUE "Py_True"
     PyObject *PY_FALSE "Py_False"
-    const int64_t NEVER
-    const double NO_TIMEOUT
-    const int HERD
-    const uint8_t WATCHED
-    const uint8_t LINKED
-
-    int64_t monotonic() noexcept nogil
-    void measure_coarse_clock() noexcept nogil
-    bint surely_before(int64_t deadline) noexcept nogil
-
-    PyObject *load_acquire(PyObject **pointer) noexcept nogil
-    void store_release(PyObject **pointer, PyObject *value) noexcept nogil
-    int64_t load_time(int64_t *pointer) noexcept nogil
-    void store_time(int64_t *pointer, int64_t value) noexcept nogil
-    uint16_t load_uint16(uint16_t *pointer) noexcept nogil
-    void store_uint16(uint16_t *pointer, uint16_t value) noexcept nogil
-    uint32_t load_uint32(uint32_t *pointer) noexcept nogil
-    void store_uint32(uint32_t *pointer, uint32_t value) noexcept nogil
-    void lock_mutex(Mutex *mutex) noexcept nogil
-    void unlock_mutex(Mutex *mutex) noexcept nogil
-    void reset_mutex(Mutex *mutex) noexcept nogil
-    void let_others_run() noexcept
-
-    const uint16_t this_process
-    const unsigned long surviving_thread
-    Mutex module_mutex
-    void watch_forks() noexcept
-
-    double implicit_seconds
-    uint32_t implicit_known
-
-    long long PyLong_AsLongLongAndOverflow(object number, int *overflow) noexcept
-    PyMethodDef *definition_of(object descriptor)
     object PyDescr_NewMethod(type cls, PyMethodDef *definition)
     object PyDescr_NewMember(type cls, PyMemberDef *definition)
-    PyMemberDef flag_member
+    long long PyLong_AsLongLongAndOverflow(object number, int *overflow) noexcept
+    Py_ssize_t PyTuple_GET_SIZE(object items) noexcept
+    PyObject *PyTuple_GET_ITEM(object items, Py_ssize_t index) noexcept
+    int PyUnicode_CompareWithASCIIString(object text, const char *ascii) noexcept
+    Py_ssize_t PyVectorcall_NARGS(size_t nargsf) noexcept
 
     void *PyMem_RawMalloc(size_t size) noexcept nogil
     void PyMem_RawFree(void *memory) noexcept nogil
-    ctypedef void *PyThread_type_lock
     ctypedef enum PyLockStatus:
         PY_LOCK_FAILURE
         PY_LOCK_ACQUIRED
@@ -259,37 +159,23 @@ cdef extern from *:
     void PyThread_release_lock(PyThread_type_lock lock) noexcept nogil
 
 
-cdef struct Waiter:
-    # On the heap: until 3.14 a daemon thread that wakes while the interpreter exits is ended where it stands, and its stack
-    # goes with it, while a finalizer may still call set().
-    Waiter *previous           # the ring; under the mutex
-    Waiter *next               # the ring; under the mutex
-    PyThread_type_lock lock    # held by the waiter's thread; released, once, by who unlinks it to wake it
-    unsigned long thread       # who waits; constant
-    uint32_t born              # the count of sets when it was linked; constant
-    bint linked                # in the ring; under the mutex
-
-
 @cython.no_gc  # see visit_reason()
 cdef class EventCore:
-    "EventCore(timeout=None, *, parents=(), set_on_timeout=False)\n--\n\nWhat an event does often: its flag, its deadline, its waiters."
+    "EventCore(timeout=None, *, parents=(), set_on_timeout=False, name=None)\n--\n\nThe flag, the deadline, the reason and the waiters of an event."
 
     cdef PyObject *_flag       # Py_True or Py_False, both immortal in effect; written under the mutex, read without
-    cdef Waiter *_waiters      # the first of the ring, NULL if nobody waits; under the mutex
-    cdef PyObject *_reason     # why the flag is up, or NULL; owned; under the mutex
-    cdef int64_t _start        # when the running period began, in nanoseconds; under the mutex
-    cdef int64_t _deadline     # when it times out, or NEVER; written under the mutex, read without
+    cdef Waiter *_waiters      # the first in the wait queue, or NULL; under the mutex
+    cdef PyObject *_reason     # of the set event, or NULL; owned; under the mutex
+    cdef int64_t _start        # of the timeout, in nanoseconds; under the mutex
+    cdef int64_t _deadline     # of the timeout, or NEVER; written under the mutex, read without
     cdef double _seconds       # the timeout, or NO_TIMEOUT; under the mutex
-    cdef uint32_t _sets        # how often the flag went up; under the mutex
-    cdef uint16_t _process     # the process that the ring and the mutex belong to; under the module's mutex
-    cdef uint8_t _marks        # WATCHED, LINKED; under the mutex
+    cdef uint64_t _sets        # how often the event was set; under the mutex
+    cdef uint16_t _process     # the process that the queue and the mutex belong to; under the module's mutex
+    cdef uint8_t _bits         # HAS_SUBSCRIBERS and so on; written under the mutex, read without
     cdef Mutex _mutex
 
-    def __init__(self, timeout=None, *, parents=(), set_on_timeout=False):
-        init_event(self, timeout)
-        if parents != () or set_on_timeout or marked(self, 0) & LINKED:
-            marked(self, LINKED)
-            self._fe_link(parents, set_on_timeout)
+    def __init__(self, timeout=None, *, parents=(), set_on_timeout=False, name=None):
+        init_event(self, timeout, parents, set_on_timeout, name)
 
     def is_set(self):
         """Return the flag: True if the event is set, False otherwise.
@@ -298,7 +184,7 @@ cdef class EventCore:
 
         Thread safety: atomic. What a thread wrote before its `set()` is visible to every thread that reads True here.
         """
-        return <object>load_acquire(&self._flag)
+        return <object>load_pointer_acquire(&self._flag)
 
     def check_timeout(self):
         """Return True once the event's timeout has passed since its start, set or not; never early.
@@ -307,7 +193,7 @@ cdef class EventCore:
 
         Thread safety: atomic.
         """
-        return timed_out(self)
+        return is_expired(self)
 
     def check(self):
         """Raise `EventCancelled` if the event is set, `EventTimeout` if it has timed out; return None otherwise.
@@ -317,115 +203,204 @@ cdef class EventCore:
 
         Thread safety: atomic.
         """
-        if load_acquire(&self._flag) == PY_TRUE or timed_out(self):
-            self._fe_raise()
+        if load_pointer_acquire(&self._flag) == PY_TRUE or is_expired(self):
+            error = ended_error(self)
+            if error is not None:
+                raise error
 
+    # set(), clear() and wait() are bound as methods of Python are: what keeps a method weakly finds `__func__`.
+
+    @cython.binding(True)
+    @cython.embedsignature(False)
     def set(self, reason=None):
-        """Set the flag to True and wake every thread that waits for it; then tell children, coroutines and callbacks.
+        """Set the flag to True and wake every thread that waits for it; then notify children, tasks and callbacks.
 
         The *reason*, any object, stays until `clear()`. On an event that is set already it is dropped: the first one counts.
 
         Thread safety: atomic. It never blocks, so a signal handler, a finalizer or a weakref callback may call it.
         """
-        cdef Told told
-        if put_up(self, <PyObject *>reason, False, &told):
-            tell_of(self, told)
+        if not try_set_alone(self, <PyObject *>reason):
+            set_and_notify(self, reason)
 
+    @cython.binding(True)
+    @cython.embedsignature(False)
     def clear(self):
         """Set the flag to False and forget the reason; a timeout starts anew.
 
         Thread safety: atomic. It takes nothing from a thread that a `set()` has woken.
         """
-        enter(self)
-        cdef PyObject *reason = begin_period(self)
-        unlock_mutex(&self._mutex)
-        Py_XDECREF(reason)
+        if load_bits_acquire(&self._bits) & (SELF_SETTING | HAS_DESCRIPTOR):
+            clear_and_notify(self)
+        else:
+            reset(self)
 
+    @cython.binding(True)
+    @cython.embedsignature(False)
     def wait(self, timeout=None):
         """Wait until the event is set. Return True if it is, False if time ran out first; never early.
 
-        *timeout* is in seconds. A number alone decides how long the call waits, even after the event's own timeout has passed;
-        one that is not above zero does not wait. With None, the event's own timeout ends the call, if it has one. Raises
-        `TypeError` for what is not a number, unless the event is set.
+        *timeout* is in seconds. A number decides alone how long the call waits, even after the event's own timeout has passed;
+        with zero or less it does not wait. With None, the event's own timeout ends the call, if it has one. Raises `TypeError`
+        for what is not a number, unless the event is set.
 
         Thread safety: safe on shared objects. Signal handlers run while it waits, and what they raise ends it. A thread that a
         `set()` has woken returns True, even if the event was cleared at once.
         """
         cdef double seconds
-        if load_acquire(&self._flag) == PY_TRUE:
+        if load_pointer_acquire(&self._flag) == PY_TRUE:
             return True
         if timeout is None:
-            return wait_until(self, 0, True)
+            return wait_until(self, NEVER, True)
         seconds = plain_seconds(timeout)
         if isnan(seconds):
             seconds = wait_seconds(timeout)
         return seconds > 0 and wait_until(self, deadline_after(monotonic(), seconds), False)
 
-    def _fe_is_set_by_now(self):
-        """Return True if the event is set, which it is once its timeout has passed; False otherwise.
+    def _fe_try_set(self, reason, list pending not None, bint only_if_expired=False):
+        """Set the flag and wake waiters, and leave subscribers to the caller: append to *pending* what they must be notified of.
 
-        Thread safety: atomic, but that whoever comes first after the timeout sets the event: see `set`.
+        If *only_if_expired*, set the flag only once the deadline has passed.
         """
-        return flag_by_now(self)
+        cdef uint64_t sets
+        cdef bint is_set, notifies, fits
+        while True:
+            # All memory is allocated before the flag is set, so that there is nothing half done without it.
+            lock(self)
+            sets = self._sets
+            is_set = load_pointer_acquire(&self._flag) == PY_TRUE
+            notifies = self._bits & HAS_SUBSCRIBERS
+            found = take_reason(self)
+            if notifies:
+                pending.append((self, sets if is_set else sets + 1, found if is_set else reason))
+            lock(self)
+            fits = sets == self._sets and is_set == (load_pointer_acquire(&self._flag) == PY_TRUE)
+            fits = fits and notifies == bool(self._bits & HAS_SUBSCRIBERS)
+            if fits and not is_set and only_if_expired and monotonic() < self._deadline:
+                unlock_mutex(&self._mutex)
+                if notifies:
+                    pending.pop()
+                return
+            if fits:
+                set_flag(self, <PyObject *>reason)
+                unlock_mutex(&self._mutex)
+                return
+            unlock_mutex(&self._mutex)
+            if notifies:
+                pending.pop()
 
-    @property
-    def _fe_flag_by_now(self):
-        """The flag as an attribute, True or False, read-only: what `is_set()` returns."""
-        return flag_by_now(self)
+    def _fe_reset(self):
+        """Clear the flag and restart the timeout."""
+        reset(self)
 
-    def _fe_put_up(self, reason, list told not None, bint timed_out=False):
-        """Do what `set()` does, but leave `tell()` to the caller, for *told*. If *timed_out*, only once the timeout passed."""
-        cdef Told mine
-        if put_up(self, <PyObject *>reason, timed_out, &mine):
-            told.append((self, mine.sets, owned(mine.reason)))
+    def _fe_restart(self, seconds):
+        """Restart the timeout, with *seconds* as the new one if given. Return whether the deadline has come nearer.
 
-    def _fe_watch(self):
-        """Have every `set()` from now on call `tell()`. Return what `_fe_snapshot()` does."""
-        marked(self, WATCHED)
-        return self._fe_snapshot()
+        Return None, and change nothing, if the event is set or has timed out.
+        """
+        cdef double new_seconds = NO_TIMEOUT if seconds is None else seconds
+        cdef int64_t now, before
+        cdef bint in_time, nearer = False
+        lock(self)
+        now = monotonic()
+        before = self._deadline
+        in_time = load_pointer_acquire(&self._flag) != PY_TRUE and now < before
+        if in_time:
+            if seconds is not None:
+                self._seconds = new_seconds
+            self._start = now
+            store_time_relaxed(&self._deadline, deadline_after(now, self._seconds))
+            nearer = self._deadline < before
+            if nearer:
+                wake_for_deadline(self)
+        unlock_mutex(&self._mutex)
+        return nearer if in_time else None
 
-    def _fe_snapshot(self):
-        """Return how often the flag went up so far, whether it is, and why."""
-        cdef uint32_t sets
-        cdef bint is_set
-        cdef PyObject *reason
-        enter(self)
+    def _fe_enable_notify(self):
+        """Have every `set()` from now on notify subscribers. Return how often the event has been set."""
+        cdef uint64_t sets
+        lock(self)
+        store_bits_release(&self._bits, self._bits | HAS_SUBSCRIBERS)
         sets = self._sets
-        is_set = load_acquire(&self._flag) == PY_TRUE
-        reason = self._reason
-        Py_XINCREF(reason)
         unlock_mutex(&self._mutex)
-        return sets, is_set, owned(reason)
+        return sets
 
-    def _fe_waiting(self):
-        """Return how many threads wait."""
-        cdef Py_ssize_t count = 0
-        cdef Waiter *waiter
-        enter(self)
-        waiter = self._waiters
-        while waiter != NULL:
-            count += 1
-            waiter = NULL if waiter.next == self._waiters else waiter.next
+    def _fe_set_since(self, uint64_t sets):
+        """Return whether the event is set, or has been set since its count of sets was *sets*."""
+        cdef bint is_set
+        lock(self)
+        is_set = load_pointer_acquire(&self._flag) == PY_TRUE or self._sets != sets
         unlock_mutex(&self._mutex)
-        return count
+        return is_set
+
+    def _fe_read(self):
+        """Return how often the event was set, whether it is, and the reason, all of one moment."""
+        cdef uint64_t sets
+        cdef bint is_set
+        lock(self)
+        sets = self._sets
+        is_set = load_pointer_acquire(&self._flag) == PY_TRUE
+        reason = take_reason(self)
+        return State(sets, is_set, reason)
 
     def _fe_period(self):
-        """Return the timeout in seconds or None, and the start and the deadline of the running period in nanoseconds."""
-        enter(self)
+        """Return the timeout in seconds or None, and the start and the deadline in nanoseconds, all of one moment."""
+        lock(self)
         cdef double seconds = self._seconds
         cdef int64_t start = self._start
         cdef int64_t deadline = self._deadline
         unlock_mutex(&self._mutex)
-        return None if seconds == NO_TIMEOUT else seconds, start, deadline
+        return Period(None if seconds == NO_TIMEOUT else seconds, start, deadline)
+
+    def _fe_deadline(self):
+        return load_time_relaxed(&self._deadline)
+
+    def _fe_waiters(self):
+        """Return the idents of the threads in `wait()`."""
+        cdef unsigned long *idents = NULL
+        cdef Py_ssize_t room = 0, count = 0
+        try:
+            while True:
+                count = copy_idents(self, idents, room)
+                if count <= room:
+                    return [idents[i] for i in range(count)]
+                room = 2 * count
+                PyMem_RawFree(idents)
+                idents = <unsigned long *>PyMem_RawMalloc(room * sizeof(unsigned long))
+                if idents == NULL:
+                    raise MemoryError
+        finally:
+            PyMem_RawFree(idents)
+
+    @property
+    def _fe_self_setting(self):
+        return bool(load_bits_acquire(&self._bits) & SELF_SETTING)
+
+    @_fe_self_setting.setter
+    def _fe_self_setting(self, bint value):
+        change_bit(self, SELF_SETTING, value)
+
+    @property
+    def _fe_has_descriptor(self):
+        return bool(load_bits_acquire(&self._bits) & HAS_DESCRIPTOR)
+
+    @_fe_has_descriptor.setter
+    def _fe_has_descriptor(self, bint value):
+        change_bit(self, HAS_DESCRIPTOR, value)
+
+    def _fe_call_once(self, key, function):
+        """Take the callback of that *key* out and call *function*; do nothing if it has been taken out before."""
+        # No signal handler runs in between, as this is compiled: what one raises cannot lose the callback.
+        if self._fe_callbacks.pop(key, None) is not None:
+            function(self)
 
     def _at_fork_reinit(self):
-        """Forget the threads that waited when this process was forked off; `threading` calls it in the child."""
-        enter(self)
+        """Forget the threads that waited when this process was forked; `threading` calls it in the child."""
+        lock(self)
         unlock_mutex(&self._mutex)
 
 
 cdef inline double plain_seconds(object timeout) noexcept:
-    """The value of a plain float or int; NaN where somebody has to look closer."""
+    """The value of a plain float or int; NaN for all else."""
     cdef int overflow = 0
     cdef long long seconds
     if type(timeout) is float:
@@ -437,84 +412,22 @@ cdef inline double plain_seconds(object timeout) noexcept:
     return NAN
 
 
-cdef inline int64_t deadline_after(int64_t start, double seconds) noexcept nogil:
-    cdef double nanoseconds = ceil(seconds * 1e9)
-    return start + <int64_t>nanoseconds if nanoseconds < <double>(NEVER - start) else NEVER
-
-
-cdef uint8_t marked(EventCore self, uint8_t mark) noexcept:
-    enter(self)
-    self._marks |= mark
-    mark = self._marks
-    unlock_mutex(&self._mutex)
-    return mark
-
-
-cdef inline bint timed_out(EventCore self) noexcept:
-    cdef int64_t deadline = load_time(&self._deadline)
+cdef inline bint is_expired(EventCore self) noexcept:
+    cdef int64_t deadline = load_time_relaxed(&self._deadline)
     return deadline != NEVER and not surely_before(deadline) and monotonic() >= deadline
 
 
-cdef inline object flag_by_now(EventCore self):
-    if load_acquire(&self._flag) != PY_TRUE and timed_out(self):
-        self._fe_set_if_timed_out()
-    return <object>load_acquire(&self._flag)
+cdef inline void lock(EventCore self) noexcept:
+    if load_process(&self._process) != this_process:
+        forget_other_processes(self)
+    lock_mutex(&self._mutex)
 
 
-cdef struct Told:  # what tell() has to know
-    uint32_t sets
-    PyObject *reason  # owned
-
-
-cdef inline bint put_up(EventCore self, PyObject *reason, bint only_if_timed_out, Told *told) noexcept:
-    """Put the flag up and wake the waiters. Return whether somebody has to be told, and of what."""
-    cdef bint goes_up, watched
-    enter(self)
-    goes_up = load_acquire(&self._flag) != PY_TRUE and not (only_if_timed_out and monotonic() < self._deadline)
-    if goes_up:
-        if reason != PY_NONE:  # there is none while the flag is down
-            Py_INCREF(<object>reason)
-            self._reason = reason
-        self._sets += 1
-        store_release(&self._flag, PY_TRUE)
-    # Only of a set: whom an earlier one was for, that one tells, and its reason is gone.
-    watched = self._marks & WATCHED and (goes_up or load_acquire(&self._flag) == PY_TRUE)
-    if watched:
-        Py_XINCREF(self._reason)
-        told.reason = self._reason
-        told.sets = self._sets
-    if goes_up and self._waiters != NULL:
-        wake_all(self)
+cdef inline object take_reason(EventCore self):
+    """Unlock the mutex. Return the reason as it was under it."""
+    cdef PyObject *reason = self._reason
+    Py_XINCREF(reason)
     unlock_mutex(&self._mutex)
-    return watched
-
-
-cdef int tell_of(EventCore self, Told of) except -1:
-    cdef list told = [(self, of.sets, owned(of.reason))]
-    try:
-        tell(told)
-    except BaseException:  # a signal handler's: tell the others all the same; twice does no harm
-        tell(told)
-        raise
-    return 0
-
-
-cdef void wake_all(EventCore self) noexcept:
-    cdef Waiter *waiter
-    cdef int woken = 0
-    while self._waiters != NULL and self._waiters.born != self._sets:
-        waiter = self._waiters
-        unlink(self, waiter)
-        PyThread_release_lock(waiter.lock)
-        woken += 1
-        if woken % HERD == 0:
-            unlock_mutex(&self._mutex)
-            let_others_run()
-            enter(self)
-
-
-cdef inline object owned(PyObject *reason):
-    """A reason as an object, which takes over the reference."""
     if reason == NULL:
         return None
     held = <object>reason
@@ -522,51 +435,59 @@ cdef inline object owned(PyObject *reason):
     return held
 
 
+cdef void change_bit(EventCore self, uint8_t bit, bint value) noexcept:
+    lock(self)
+    store_bits_release(&self._bits, self._bits | bit if value else self._bits & ~bit)
+    unlock_mutex(&self._mutex)
+
+
+cdef inline bint try_set_alone(EventCore self, PyObject *reason) noexcept:
+    """Set an event that has no subscribers. Return whether it is such a one."""
+    cdef bint alone
+    lock(self)
+    alone = not self._bits & HAS_SUBSCRIBERS
+    if alone:
+        set_flag(self, reason)
+    unlock_mutex(&self._mutex)
+    return alone
+
+
+cdef inline void set_flag(EventCore self, PyObject *reason) noexcept:
+    if load_pointer_acquire(&self._flag) != PY_TRUE:
+        if reason != PY_NONE:  # there is none while the flag is unset
+            Py_INCREF(<object>reason)
+            self._reason = reason
+        self._sets += 1
+        store_pointer_release(&self._flag, PY_TRUE)
+    if self._waiters != NULL:
+        wake_pending(self, BATCH)
+
+
+cdef inline void reset(EventCore self) noexcept:
+    """Clear the flag and restart the timeout."""
+    lock(self)
+    cdef PyObject *reason = begin_period(self)
+    unlock_mutex(&self._mutex)
+    Py_XDECREF(reason)
+
+
 cdef inline PyObject *begin_period(EventCore self) noexcept:
-    """Put the flag down. Return the reason why it was up, or NULL, to be dropped outside of the mutex."""
+    """Clear the flag and restart the timeout. Return the reason or NULL, to be dropped outside of the mutex."""
     cdef PyObject *reason = self._reason
     self._reason = NULL
     if self._seconds != NO_TIMEOUT:
         self._start = monotonic()
-        store_time(&self._deadline, deadline_after(self._start, self._seconds))
+        store_time_relaxed(&self._deadline, deadline_after(self._start, self._seconds))
     else:
-        store_time(&self._deadline, NEVER)
-    store_release(&self._flag, PY_FALSE)
+        store_time_relaxed(&self._deadline, NEVER)
+    store_pointer_release(&self._flag, PY_FALSE)
     return reason
 
 
-cdef inline void enter(EventCore self) noexcept:
-    if load_uint16(&self._process) != this_process:
-        forget_other_processes(self)
-    lock_mutex(&self._mutex)
+# The wait queue
 
 
-cdef void forget_other_processes(EventCore self) noexcept:
-    cdef Waiter *waiter
-    cdef Waiter *survivors = NULL
-    lock_mutex(&module_mutex)
-    if load_uint16(&self._process) != this_process:
-        # A signal handler may have forked in the middle of wait(), which may itself be nested in a wait(): that thread goes on
-        # waiting here, unless a set() came for it whose thread did not come along.
-        while self._waiters != NULL:
-            waiter = self._waiters
-            unlink(self, waiter)
-            if waiter.thread == surviving_thread:
-                waiter.next = survivors
-                survivors = waiter
-        while survivors != NULL:
-            waiter = survivors
-            survivors = waiter.next
-            if waiter.born == self._sets:
-                link(self, waiter)
-            else:
-                PyThread_release_lock(waiter.lock)
-        reset_mutex(&self._mutex)
-        store_uint16(&self._process, this_process)
-    unlock_mutex(&module_mutex)
-
-
-cdef inline void link(EventCore self, Waiter *waiter) noexcept:
+cdef inline void enqueue(EventCore self, Waiter *waiter) noexcept:
     cdef Waiter *first = self._waiters
     if first == NULL:
         waiter.previous = waiter.next = self._waiters = waiter
@@ -574,10 +495,10 @@ cdef inline void link(EventCore self, Waiter *waiter) noexcept:
         waiter.previous = first.previous
         waiter.next = first
         first.previous.next = first.previous = waiter
-    waiter.linked = True
+    waiter.queued = True
 
 
-cdef inline void unlink(EventCore self, Waiter *waiter) noexcept:
+cdef inline void dequeue(EventCore self, Waiter *waiter) noexcept:
     if waiter.next == waiter:
         self._waiters = NULL
     else:
@@ -585,17 +506,88 @@ cdef inline void unlink(EventCore self, Waiter *waiter) noexcept:
         waiter.next.previous = waiter.previous
         if self._waiters == waiter:
             self._waiters = waiter.next
-    waiter.linked = False
+    waiter.queued = False
 
 
-cdef bint wait_until(EventCore self, int64_t deadline, bint own) except -1:
-    """Wait for the flag until *deadline*, or until the event's *own* one, which clear() may put off."""
+cdef inline void release(Waiter *waiter) noexcept:
+    if not waiter.released:  # a lock that is free must not be released
+        waiter.released = True
+        PyThread_release_lock(waiter.lock)
+
+
+cdef void wake_pending(EventCore self, int count) noexcept:
+    """Wake the first *count* pending waiters, or all of them where threads run in parallel."""
+    cdef Waiter *waiter
+    cdef int woken = 0
+    while self._waiters != NULL and self._waiters.sets != self._sets:
+        if woken == count:
+            if not WAKE_ALL:
+                return
+            woken = 0
+            unlock_mutex(&self._mutex)  # to let those through that have been woken
+            lock(self)
+            continue
+        waiter = self._waiters
+        dequeue(self, waiter)
+        release(waiter)
+        woken += 1
+
+
+cdef void wake_for_deadline(EventCore self) noexcept:
+    """Wake all waiters, and leave them in the queue: each looks at the deadline again."""
+    cdef Waiter *waiter = self._waiters
+    while waiter != NULL:
+        release(waiter)
+        waiter = NULL if waiter.next == self._waiters else waiter.next
+
+
+cdef Py_ssize_t copy_idents(EventCore self, unsigned long *idents, Py_ssize_t room) noexcept:
+    """Copy the idents of the waiting threads, as far as there is room. Return how many there are."""
+    cdef Py_ssize_t count = 0
+    cdef Waiter *waiter
+    lock(self)
+    waiter = self._waiters
+    while waiter != NULL:
+        if count < room:
+            idents[count] = waiter.thread
+        count += 1
+        waiter = NULL if waiter.next == self._waiters else waiter.next
+    unlock_mutex(&self._mutex)
+    return count
+
+
+cdef void forget_other_processes(EventCore self) noexcept:
+    cdef Waiter *waiter
+    cdef Waiter *survivors = NULL
+    lock_mutex(&module_mutex)
+    if load_process(&self._process) != this_process:
+        # A signal handler may have forked during wait(), which may itself be nested in a wait(). That thread goes on waiting here,
+        # unless it is pending: the thread that was to wake it did not come along.
+        while self._waiters != NULL:
+            waiter = self._waiters
+            dequeue(self, waiter)
+            if waiter.process == this_process:
+                waiter.next = survivors
+                survivors = waiter
+        while survivors != NULL:
+            waiter = survivors
+            survivors = waiter.next
+            if waiter.sets == self._sets:
+                enqueue(self, waiter)
+            else:
+                release(waiter)
+        reset_mutex(&self._mutex)
+        store_process(&self._process, this_process)
+    unlock_mutex(&module_mutex)
+
+
+cdef bint wait_until(EventCore self, int64_t deadline, bint until_timeout) except -1:
+    """Wait for a set() until *deadline*, and *until_timeout* until the event's own, too. Return whether there was one."""
     cdef PyLockStatus status
-    cdef int64_t left
-    # One int, not a tuple of them: that an object is made here makes a herd of 1,000 without the GIL take four times as long.
+    cdef int64_t own, end, left
+    # Returns an int, not a tuple: an allocation here made waking 1,000 threads four times slower without the GIL.
     cdef int64_t longest = longest_wait()
-    cdef int64_t endless = NEVER if longest == LONGEST_WAIT else longest
-    cdef bint woken
+    cdef bint self_setting, was_set
     cdef Waiter *waiter = <Waiter *>PyMem_RawMalloc(sizeof(Waiter))
     if waiter == NULL:
         raise MemoryError
@@ -605,38 +597,68 @@ cdef bint wait_until(EventCore self, int64_t deadline, bint own) except -1:
         raise MemoryError
     PyThread_acquire_lock(waiter.lock, False)
     waiter.thread = PyThread_get_thread_ident()
-    waiter.linked = False
+    waiter.process = this_process
+    waiter.queued = waiter.released = False
 
-    enter(self)
-    woken = load_acquire(&self._flag) == PY_TRUE
-    if not woken:
-        waiter.born = self._sets
-        link(self, waiter)
+    lock(self)
+    was_set = load_pointer_acquire(&self._flag) == PY_TRUE
+    if not was_set:
+        waiter.sets = self._sets
+        enqueue(self, waiter)
+        enter_wait(waiter)
     unlock_mutex(&self._mutex)
-    try:
-        while not woken:
-            if own:
-                deadline = load_time(&self._deadline)
-            left = endless if deadline == NEVER else min(deadline - monotonic(), longest)
-            if left <= 0:
-                break
-            with nogil:
-                status = PyThread_acquire_lock_timed(waiter.lock, -1 if left == NEVER else (left + 999) // 1000, True)
-            woken = status == PY_LOCK_ACQUIRED
-            if not woken:
-                PyErr_CheckSignals()
-                enter(self)  # a handler may have forked: see forget_other_processes()
-                unlock_mutex(&self._mutex)
-    finally:
-        if not woken:
-            enter(self)
-            woken = not waiter.linked or waiter.born != self._sets
-            if waiter.linked:
-                unlink(self, waiter)
-            unlock_mutex(&self._mutex)
+    if was_set:
         PyThread_free_lock(waiter.lock)
         PyMem_RawFree(waiter)
+        return True
+    try:
+        while not is_woken(self, waiter):
+            own = load_time_relaxed(&self._deadline)  # clear() and restart_timeout() move it
+            self_setting = load_bits_acquire(&self._bits) & SELF_SETTING
+            if self_setting and monotonic() >= own:
+                expire(self)
+                continue
+            end = min(deadline, own) if until_timeout or self_setting else deadline
+            left = longest if end == NEVER else min(end - monotonic(), longest)
+            if left <= 0:
+                break
+            if end == NEVER and left == LONGEST_WAIT:
+                left = -1  # a lock without a timeout needs no timer
+            with nogil:
+                status = PyThread_acquire_lock_timed(waiter.lock, -1 if left == -1 else (left + 999) // 1000, True)
+            if status == PY_LOCK_ACQUIRED:
+                take_again(self, waiter)
+            else:
+                PyErr_CheckSignals()
+    finally:
+        lock(self)
+        was_set = not waiter.queued or waiter.sets != self._sets
+        if waiter.queued:
+            dequeue(self, waiter)
+        elif not WAKE_ALL:
+            wake_pending(self, 1)  # it was woken: it hands its place on
+        leave_wait(waiter)
+        unlock_mutex(&self._mutex)
+        PyThread_free_lock(waiter.lock)
+        PyMem_RawFree(waiter)
+    return was_set
+
+
+cdef inline bint is_woken(EventCore self, Waiter *waiter) noexcept:
+    cdef bint woken
+    lock(self)  # after a fork in a signal handler, this wakes it if no other thread does: see forget_other_processes()
+    woken = not waiter.queued or waiter.sets != self._sets
+    unlock_mutex(&self._mutex)
     return woken
+
+
+cdef inline void take_again(EventCore self, Waiter *waiter) noexcept:
+    lock(self)
+    waiter.released = False
+    unlock_mutex(&self._mutex)
+
+
+# The type
 
 
 cdef object new_event(PyTypeObject *cls, PyObject *args, PyObject *kwargs):
@@ -648,18 +670,18 @@ cdef object new_event(PyTypeObject *cls, PyObject *args, PyObject *kwargs):
     return self
 
 
-cdef inline int init_event(EventCore self, object timeout) except -1:
+cdef inline int init_timeout(EventCore self, object timeout) except -1:
     cdef double seconds
     cdef PyObject *reason
     if timeout is None:
-        if not load_uint32(&implicit_known):
+        if not load_known_acquire(&implicit_known):
             ask_for_implicit_seconds()
         seconds = implicit_seconds
     else:
         seconds = plain_seconds(timeout)
         if not seconds >= 0:
             seconds = event_seconds(timeout)
-    enter(self)
+    lock(self)
     self._seconds = seconds
     reason = begin_period(self)
     unlock_mutex(&self._mutex)
@@ -667,49 +689,74 @@ cdef inline int init_event(EventCore self, object timeout) except -1:
     return 0
 
 
+cdef int init_event(EventCore self, object timeout, object parents, object set_on_timeout, object name) except -1:
+    init_timeout(self, timeout)
+    if parents != () or set_on_timeout or name is not None or load_bits_acquire(&self._bits) & HAS_OPTIONS:
+        change_bit(self, HAS_OPTIONS, True)
+        self._fe_init_options(parents, set_on_timeout, name)
+    return 0
+
+
 cdef object make_event(PyTypeObject *cls, PyObject **args, size_t nargsf, PyObject *names):
-    """Call the class that attach() had: `Event()`, `Event(timeout)` and `Event(timeout=timeout)` without a detour."""
+    """Call the class that attach() had, without the tuple and the dict that `type.__call__` makes."""
     cdef Py_ssize_t count = PyVectorcall_NARGS(nargsf)
     cdef Py_ssize_t named = 0 if names == NULL else PyTuple_GET_SIZE(<object>names)
-    cdef bint plain = count + named == 0 or count + named == 1 and (
-        named == 0 or PyUnicode_CompareWithASCIIString(<object>PyTuple_GET_ITEM(<object>names, 0), "timeout") == 0
-    )
-    if plain and cls.tp_new == new_event and cls.tp_init == core_init:
-        self = <EventCore>new_event(cls, NULL, NULL)
-        init_event(self, None if count + named == 0 else <object>args[0])
-        return self
-    # Somebody replaced __new__ or __init__, or the arguments are wrong.
-    positional = tuple([<object>args[i] for i in range(count)])
-    keywords = {<object>PyTuple_GET_ITEM(<object>names, i): <object>args[count + i] for i in range(named)}
-    return type.__call__(<object>cls, *positional, **keywords)
+    cdef PyObject *timeout = args[0] if count else PY_NONE
+    cdef PyObject *parents = NULL
+    cdef PyObject *set_on_timeout = PY_FALSE
+    cdef PyObject *name = PY_NONE
+    cdef bint plain = count <= 1 and cls.tp_new == new_event and cls.tp_init == core_init
+    cdef Py_ssize_t i
+    for i in range(named if plain else 0):
+        keyword = <object>PyTuple_GET_ITEM(<object>names, i)
+        if PyUnicode_CompareWithASCIIString(keyword, "timeout") == 0 and count == 0:
+            timeout = args[i]
+        elif PyUnicode_CompareWithASCIIString(keyword, "parents") == 0:
+            parents = args[count + i]
+        elif PyUnicode_CompareWithASCIIString(keyword, "set_on_timeout") == 0:
+            set_on_timeout = args[count + i]
+        elif PyUnicode_CompareWithASCIIString(keyword, "name") == 0:
+            name = args[count + i]
+        else:
+            plain = False
+    if not plain:  # somebody replaced __new__ or __init__, or the arguments are wrong
+        positional = tuple([<object>args[i] for i in range(count)])
+        keywords = {<object>PyTuple_GET_ITEM(<object>names, i): <object>args[count + i] for i in range(named)}
+        return type.__call__(<object>cls, *positional, **keywords)
+    self = <EventCore>new_event(cls, NULL, NULL)
+    if parents == NULL and set_on_timeout == PY_FALSE and name == PY_NONE:
+        init_timeout(self, <object>timeout)
+    else:
+        init_event(self, <object>timeout, () if parents == NULL else <object>parents, <object>set_on_timeout, <object>name)
+    return self
 
 
 cdef int ask_for_implicit_seconds() except -1:
     global implicit_seconds
     timeout = implicit_timeout()
     lock_mutex(&module_mutex)
-    if not load_uint32(&implicit_known):
+    if not load_known_acquire(&implicit_known):
         implicit_seconds = NO_TIMEOUT if timeout is None else timeout
-        store_uint32(&implicit_known, True)
+        store_known_release(&implicit_known, True)
     unlock_mutex(&module_mutex)
     return 0
 
 
-def attach_method(type cls not None, name, method):
-    """Give *cls* the core's *method* under *name*, so that calls of it are as short as they can be.
+def attach_polls(type cls not None):
+    """Make the polls of *cls* as short as they can be.
 
     The interpreter's specialised calls want a method descriptor's type to be exactly the object's: an inherited one costs
     twice as much. Classes derived from *cls* inherit as usual.
     """
-    setattr(cls, name, PyDescr_NewMethod(cls, definition_of(EventCore.__dict__[method])))
+    for name in ("is_set", "check_timeout", "check"):
+        setattr(cls, name, PyDescr_NewMethod(cls, definition_of(EventCore.__dict__[name])))
+    cls.flag = PyDescr_NewMember(cls, &flag_member)
 
 
 def attach(type cls not None):
-    """Make the calls of *cls* and of its hot methods as short as they can be."""
+    """Make the polls and the creation of *cls* as short as they can be."""
     global core_init
-    for name in ("is_set", "check_timeout", "check", "set", "clear", "wait"):
-        attach_method(cls, name, name)
-    cls.flag = PyDescr_NewMember(cls, &flag_member)
+    attach_polls(cls)
     core_init = (<PyTypeObject *>EventCore).tp_init
     (<PyTypeObject *>cls).tp_vectorcall = <vectorcallfunc>make_event
 

@@ -1,57 +1,43 @@
-"""EventCore in Python: the readable specification, and what runs where the compiled one does not.
+"""EventCore in Python: the flag, the deadline, the reason and the waiters of an event, without a lock.
 
-What an event is between two changes is a `_State`, of which nothing changes but that it gets a successor, once. Who changes
-the event offers a successor to the newest state. `dict.setdefault`, which is atomic, takes one offer. Whoever made another
-looks at what was taken, and tries again. So every change of the event is one step.
+It behaves as `_core_c.pyx` does, by another algorithm; neither explains the other.
 
-The waiters of an event are a crowd, which belongs to all states from a `clear()` to the next `set()`:
+1. An event's state is a `_State` that never changes, except that `next` receives its successor, once. To change the event, a
+   thread builds a successor of the newest state and offers it with `dict.setdefault`, which is atomic. The thread that loses a
+   race builds another one. So each change is one step. (test_interleavings)
+2. An unset period, from a clear() to the next set(), has one dict of waiters, which all its states share. `wait()` adds its
+   waiter, and then looks whether the period is over; `set()` ends the period, and then wakes the waiters. So none is missed.
+3. Waking takes the waiter out of the dict, and only waiters of a period that is over are taken out. So a waiter that finds itself
+   out of the dict knows that a set() woke it, whatever a clear() has done since.
+4. With the GIL, a set() wakes only the first waiters, because threads that all wait for the GIL slow each other down. Each waiter
+   that was woken wakes another one as it leaves, by a return or by an exception. Any later set() wakes some more.
+5. A method that keeps a state across a call moves on to the newest one before it drops it. Otherwise a long chain of states, which
+   other threads have made meanwhile, would be freed by recursion.
 
-* `set()` ends the crowd's time, then wakes everyone in it; the first `clear()` after it begins the time of a new one.
-* `wait()` joins the crowd, then looks whether it is still the one that counts. If not, a `set()` has come since: no wake-up is
-  lost. And a later `clear()` takes nothing back, nor does an earlier `set()` wake who came after it: that is another crowd.
-
-A crowd is a dict used as an ordered set: joining, leaving and copying one are atomic with and without the GIL.
-
-No lock is held at any point, so a signal handler, a finalizer or a weakref callback may call anything at any time.
+No lock is held at any point, so a signal handler, a finalizer or a weakref callback may call any method at any time.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from _thread import allocate_lock, get_ident
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import compress, repeat
 from threading import local
-from time import monotonic_ns, sleep
 from typing import TYPE_CHECKING, Any
 
 from fastevent._config import implicit_timeout
-from fastevent._subscribers import Callback, Child, Told, tell
-from fastevent._timeouts import LONGEST_WAIT, NEVER, deadline_after, event_seconds, longest_wait, wait_seconds
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from fastevent._event import Event
+from fastevent._errors import ended_error
+from fastevent._notify import Children, Pending, State, Waker, clear_and_notify, complete, expire, set_and_notify
+from fastevent._time import LONGEST_WAIT, NEVER, Period, deadline_after, event_seconds, longest_wait, monotonic_ns, wait_seconds
 
 _NEXT = "next"  # the only key of `_State.next`
-_HERD = 32  # after so many wake-ups, a set() lets go of the GIL: if all of a large herd wait for it at once, they thrash
+_WINDOW = 32 if getattr(sys, "_is_gil_enabled", lambda: True)() else sys.maxsize  # how many waiters one set() wakes
 
-_this_process = object()  # another one in every forked process
-_surviving_thread = 0  # the only thread of the parent process that lives on in this one
-_waits: Any = local()  # its `__dict__` has the waiters of this thread, of its signal handlers, too, and what they wait for
-
-
-def _after_fork_in_child() -> None:
-    global _this_process, _surviving_thread
-    _this_process = object()
-    _surviving_thread = get_ident()
-    # A signal handler may have forked in the midst of wait(), and who was on the way to wake that did not come along.
-    for waiter, (event, crowd) in list(_waits.__dict__.items()):
-        if event._fe_newest().crowd is not crowd:
-            waiter.wake()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+_waits: Any = local()  # its `__dict__` maps the waiters of this thread, also of its signal handlers, to what they wait for
 
 
 class _Waiter:
@@ -60,78 +46,110 @@ class _Waiter:
     __slots__ = ("lock", "process", "thread")
 
     def __init__(self) -> None:
-        self.lock = allocate_lock()  # held until a set() releases it
+        self.lock = allocate_lock()  # held until the waiter is woken
         self.lock.acquire()
-        self.process = _this_process
+        self.process = os.getpid()
         self.thread = get_ident()
 
     def is_here(self) -> bool:
-        """Tell whether the thread exists in this process; no other must be touched after a fork."""
-        return self.process is _this_process or self.thread == _surviving_thread
+        """Return whether the thread exists in this process. After a fork, no lock of another thread must be touched."""
+        return self.process == os.getpid()
 
     def wake(self) -> None:
+        if self.is_here():
+            try:
+                self.lock.release()
+            except RuntimeError:  # it has been woken already
+                pass
+
+
+_Waiters = dict[_Waiter, None]
+
+
+def _wake(waiters: _Waiters, count: int) -> None:
+    """Wake up to *count* waiters of a period that is over."""
+    while count > 0 and waiters:
         try:
-            self.lock.release()
-        except RuntimeError:  # it was woken before
-            pass
-
-
-_Crowd = dict[_Waiter, None]
-
-
-def _wake(crowd: _Crowd) -> None:
-    for woken, waiter in enumerate(list(crowd), 1):
-        if woken % _HERD == 0:
-            sleep(0)
+            waiter, _ = waiters.popitem()
+        except KeyError:  # another thread took the last one
+            return
         if waiter.is_here():
             waiter.wake()
+            count -= 1
+
+
+def _after_fork_in_child() -> None:
+    # Only this thread lives on, and with it the waits that a signal handler interrupted to fork.
+    for waiter, (event, waiters) in list(_waits.__dict__.items()):
+        waiter.process = os.getpid()
+        if event._fe_is_over(waiters):
+            waiter.wake()  # the thread that was to wake it is gone
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class _State:
-    """What an event is between two changes: constant, but that `next` gets a successor, once."""
+    """What an event is between two changes."""
 
-    __slots__ = ("crowd", "deadline", "next", "reason", "seconds", "sets", "start")
+    __slots__ = ("deadline", "is_set", "next", "reason", "seconds", "sets", "start", "waiters")
 
     def __init__(
-        self, sets: int, crowd: _Crowd | None, reason: object, seconds: float | None, start: int, deadline: int
+        self, sets: int, is_set: bool, waiters: _Waiters, reason: object, seconds: float | None, start: int, deadline: int
     ) -> None:
         self.next: dict[str, _State] = {}
-        self.sets = sets  # how often the flag went up
-        self.crowd = crowd  # who waits; None while the flag is up
-        self.reason = reason  # why the flag is up
+        self.sets = sets  # how often the event was set
+        self.is_set = is_set
+        self.waiters = waiters  # the threads that wait; while the event is set, those that are still to be woken
+        self.reason = reason
         self.seconds = seconds  # the timeout
-        self.start = start  # when the running period began, in nanoseconds
-        self.deadline = deadline  # when it times out
+        self.start = start  # when it started, in nanoseconds
+        self.deadline = deadline
 
 
 class _FirstState:
-    """Gives an event its state at the first look, also where a subclass never calls `super().__init__()`."""
+    """Gives an event its first state when it is needed, also where a subclass never calls `super().__init__()`."""
 
     def __get__(self, event: EventCore | None, cls: type) -> Any:
         if event is None:
             return self
-        return vars(event).setdefault("_fe_state", _State(0, {}, None, None, 0, NEVER))
+        return vars(event).setdefault("_fe_state", _State(0, False, {}, None, None, 0, NEVER))
 
 
 class EventCore:
-    """What an event does often: its flag, its deadline, its waiters."""
+    """The flag, the deadline, the reason and the waiters of an event."""
 
-    _fe_state: _State = _FirstState()  # type: ignore[assignment]  # the newest, or one that it follows from
-    _fe_linked = False  # _fe_link() was called
+    if TYPE_CHECKING:  # of `Event`
+        _fe_children: Children
+        _fe_callbacks: dict[object, tuple[Callable[[Any], object], int]]
+        _fe_wakers: dict[Waker, None]
+        _fe_parents: tuple[Any, ...]
+        _fe_name: str | None
 
-    if TYPE_CHECKING:  # what Event adds, for either core
-        _fe_children: dict[Child, None]
-        _fe_callbacks: dict[Callback, Callback]
+        def _fe_init_options(self, parents: Iterable[EventCore], set_on_timeout: bool, name: str | None) -> None: ...
 
-        def _fe_link(self, parents: Iterable[Event], set_on_timeout: bool) -> None: ...
-        def _fe_raise(self) -> None: ...
-        def _fe_set_if_timed_out(self) -> None: ...
+    _fe_state = _FirstState()  # the newest state, or one that it follows from
+    _fe_self_setting = False
+    _fe_has_descriptor = False
+    _fe_has_options = False
 
-    def __init__(self, timeout: float | None = None, *, parents: Iterable[Event] = (), set_on_timeout: bool = False) -> None:
-        self._fe_begin_period(implicit_timeout() if timeout is None else event_seconds(timeout))
-        if parents != () or set_on_timeout or self._fe_linked:
-            self._fe_linked = True
-            self._fe_link(parents, set_on_timeout)
+    def __init__(
+        self,
+        timeout: float | None = None,
+        *,
+        parents: Iterable[EventCore] = (),
+        set_on_timeout: bool = False,
+        name: str | None = None,
+    ) -> None:
+        seconds = implicit_timeout() if timeout is None else event_seconds(timeout)
+        state = self._fe_newest()
+        while not self._fe_begin_period(state, seconds):
+            state = self._fe_newest()
+        del state
+        if parents != () or set_on_timeout or name is not None or self._fe_has_options:
+            self._fe_has_options = True
+            self._fe_init_options(parents, set_on_timeout, name)
 
     def is_set(self) -> bool:
         """Return the flag: True if the event is set, False otherwise.
@@ -141,7 +159,10 @@ class EventCore:
         Thread safety: atomic. What a thread wrote before its `set()` is visible to every thread that reads True here.
         """
         state = self._fe_state
-        return (self._fe_newest() if state.next else state).crowd is None
+        while state.next:
+            state = self._fe_state = state.next[_NEXT]
+        is_set: bool = state.is_set
+        return is_set
 
     @property
     def flag(self) -> bool:
@@ -166,7 +187,7 @@ class EventCore:
 
         Thread safety: atomic.
         """
-        deadline = self._fe_newest().deadline
+        deadline = self._fe_deadline()
         return deadline != NEVER and monotonic_ns() >= deadline
 
     def check(self) -> None:
@@ -178,157 +199,193 @@ class EventCore:
         Thread safety: atomic.
         """
         if EventCore.is_set(self) or EventCore.check_timeout(self):
-            self._fe_raise()
+            error = ended_error(self)
+            if error is not None:
+                raise error
 
     def set(self, reason: object = None) -> None:
-        """Set the flag to True and wake every thread that waits for it; then tell children, coroutines and callbacks.
+        """Set the flag to True and wake every thread that waits for it; then notify children, tasks and callbacks.
 
         The *reason*, any object, stays until `clear()`. On an event that is set already it is dropped: the first one counts.
 
         Thread safety: atomic. It never blocks, so a signal handler, a finalizer or a weakref callback may call it.
         """
-        told: list[Told] = []
-        try:
-            EventCore._fe_put_up(self, reason, told)
-            if told:
-                tell(told)
-        except BaseException:  # a signal handler's: tell the others all the same; twice does no harm
-            tell(told)
-            raise
+        set_and_notify(self, reason)
 
     def clear(self) -> None:
         """Set the flag to False and forget the reason; a timeout starts anew.
 
         Thread safety: atomic. It takes nothing from a thread that a `set()` has woken.
         """
-        state = self._fe_newest()
-        if state.seconds is not None or state.crowd is None:
-            self._fe_begin_period(state.seconds)
+        if self._fe_self_setting or self._fe_has_descriptor:
+            clear_and_notify(self)
+        else:
+            EventCore._fe_reset(self)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the event is set. Return True if it is, False if time ran out first; never early.
 
-        *timeout* is in seconds. A number alone decides how long the call waits, even after the event's own timeout has passed;
-        one that is not above zero does not wait. With None, the event's own timeout ends the call, if it has one. Raises
-        `TypeError` for what is not a number, unless the event is set.
+        *timeout* is in seconds. A number decides alone how long the call waits, even after the event's own timeout has passed;
+        with zero or less it does not wait. With None, the event's own timeout ends the call, if it has one. Raises `TypeError`
+        for what is not a number, unless the event is set.
 
         Thread safety: safe on shared objects. Signal handlers run while it waits, and what they raise ends it. A thread that a
         `set()` has woken returns True, even if the event was cleared at once.
         """
-        crowd = self._fe_newest().crowd
-        if crowd is None:
+        state = self._fe_newest()
+        if state.is_set:
             return True
+        waiters = state.waiters
+        del state  # a thread that waits must not keep alive all states that follow
         if timeout is None:
-            return self._fe_wait_until(crowd, 0, own=True)
+            return self._fe_wait(waiters, NEVER, True)
         seconds = wait_seconds(timeout)
-        return seconds > 0 and self._fe_wait_until(crowd, deadline_after(monotonic_ns(), seconds), own=False)
+        return seconds > 0 and self._fe_wait(waiters, deadline_after(monotonic_ns(), seconds), False)
 
-    def _fe_wait_until(self, crowd: _Crowd, deadline: int, own: bool) -> bool:
+    def _fe_wait(self, waiters: _Waiters, deadline: int, until_timeout: bool) -> bool:
+        """Wait for the end of the period of these *waiters*, until *deadline*, and *until_timeout* until the event's own."""
         longest = longest_wait()
-        endless = NEVER if longest == LONGEST_WAIT else longest
-        waiter, waits = _Waiter(), _waits.__dict__
+        waiter = _Waiter()
         try:
-            waits[waiter] = self, crowd
-            crowd[waiter] = None
-            while (state := self._fe_newest()).crowd is crowd:
-                if own:  # clear() may have put it off
-                    deadline = state.deadline
-                del state  # a thread that waits must not keep all states alive that follow from it
-                left = endless if deadline == NEVER else min(deadline - monotonic_ns(), longest)
-                if left <= 0 or waiter.lock.acquire(True, -1 if left == NEVER else left / 1e9):
+            _waits.__dict__[waiter] = self, waiters
+            waiters[waiter] = None
+            while not self._fe_is_over(waiters):
+                own_deadline = self._fe_deadline()
+                if self._fe_self_setting and monotonic_ns() >= own_deadline:
+                    expire(self)
+                    continue
+                end = min(deadline, own_deadline) if until_timeout or self._fe_self_setting else deadline
+                left = longest if end == NEVER else min(end - monotonic_ns(), longest)
+                if left <= 0:
                     break
-            return self._fe_newest().crowd is not crowd  # a set() may have come as time ran out
+                waiter.lock.acquire(True, -1 if end == NEVER and left == LONGEST_WAIT else left / 1e9)
+            return self._fe_is_over(waiters)  # a set() may have come as time ran out
         finally:
-            crowd.pop(waiter, None)
-            waits.pop(waiter, None)
+            complete(self._fe_leave, waiters, waiter)
 
-    def _fe_is_set_by_now(self) -> bool:
-        """Return True if the event is set, which it is once its timeout has passed; False otherwise.
+    def _fe_leave(self, waiters: _Waiters, waiter: _Waiter) -> None:
+        _waits.__dict__.pop(waiter, None)
+        if waiters.pop(waiter, waiter) is waiter and self._fe_is_over(waiters):
+            _wake(waiters, 1)  # it was woken: it hands its place on
 
-        Thread safety: atomic, but that whoever comes first after the timeout sets the event: see `set`.
-        """
-        if not EventCore.is_set(self) and EventCore.check_timeout(self):
-            self._fe_set_if_timed_out()
-        return EventCore.is_set(self)
-
-    @property
-    def _fe_flag_by_now(self) -> bool:
-        """The flag as an attribute, True or False, read-only: what `is_set()` returns."""
-        return EventCore._fe_is_set_by_now(self)
+    def _fe_is_over(self, waiters: _Waiters) -> bool:
+        """Return whether the unset period of these *waiters* is over."""
+        state = self._fe_newest()
+        return state.is_set or state.waiters is not waiters
 
     def _fe_newest(self) -> _State:
-        state = self._fe_state
+        state: _State = self._fe_state
         while state.next:
             state = self._fe_state = state.next[_NEXT]
         return state
 
-    def _fe_put_up(self, reason: object, told: list[Told], timed_out: bool = False) -> None:
-        """Do what `set()` does, but leave `tell()` to the caller, for *told*. If *timed_out*, only once the timeout passed."""
-        while True:
-            state = self._fe_newest()
-            crowd = state.crowd
-            if crowd is None or (timed_out and monotonic_ns() < state.deadline):
-                if crowd is None and (self._fe_children or self._fe_callbacks):
-                    told.append((self, state.sets, state.reason))
+    def _fe_try_set(self, reason: object, pending: Pending, only_if_expired: bool = False) -> None:
+        """Set the flag and wake waiters, and leave subscribers to the caller: append to *pending* what they must be notified of.
+
+        If *only_if_expired*, set the flag only once the deadline has passed.
+        """
+        state = self._fe_newest()
+        while not state.is_set:
+            if only_if_expired and monotonic_ns() < state.deadline:
                 return
-            successor = _State(state.sets + 1, None, reason, state.seconds, state.start, state.deadline)
+            offer = _State(state.sets + 1, True, state.waiters, reason, state.seconds, state.start, state.deadline)
             try:
-                if state.next.setdefault(_NEXT, successor) is successor:
-                    return self._fe_wake_all(crowd, successor, told)
-            except BaseException:  # a signal handler's: who waits is woken all the same
-                if state.next.get(_NEXT) is successor:
-                    self._fe_wake_all(crowd, successor, told)
+                if state.next.setdefault(_NEXT, offer) is offer:
+                    return self._fe_finish_set(offer, pending)
+            except BaseException:  # from a signal handler
+                if state.next.get(_NEXT) is offer:
+                    self._fe_finish_set(offer, pending)
                 raise
+            while state.next:
+                state = state.next[_NEXT]
+        self._fe_finish_set(state, pending)
 
-    def _fe_wake_all(self, crowd: _Crowd, state: _State, told: list[Told]) -> None:
-        self._fe_state = state
-        _wake(crowd)
-        if self._fe_children or self._fe_callbacks:
-            told.append((self, state.sets, state.reason))
+    def _fe_finish_set(self, state: _State, pending: Pending) -> None:
+        if self._fe_children or self._fe_callbacks or self._fe_wakers:
+            pending.append((self, state.sets, state.reason))
+        _wake(state.waiters, _WINDOW)
 
-    def _fe_begin_period(self, seconds: float | None) -> None:
-        while True:
-            state = self._fe_newest()
-            start, deadline = 0, NEVER
-            if seconds is not None:
-                start = monotonic_ns()
-                deadline = deadline_after(start, seconds)
-            crowd = {} if state.crowd is None else state.crowd
-            successor = _State(state.sets, crowd, None, seconds, start, deadline)
-            if state.next.setdefault(_NEXT, successor) is successor:
-                self._fe_state = successor
+    def _fe_reset(self) -> None:
+        """Clear the flag and restart the timeout."""
+        state = self._fe_newest()
+        while state.is_set or state.seconds is not None:
+            if self._fe_begin_period(state, state.seconds):
                 return
+            while state.next:
+                state = state.next[_NEXT]
 
-    def _fe_watch(self) -> tuple[int, bool, Any]:
-        """Have every `set()` from now on call `tell()`. Return what `_fe_snapshot()` does."""
-        return EventCore._fe_snapshot(self)
+    def _fe_restart(self, seconds: float | None) -> bool | None:
+        """Restart the timeout, with *seconds* as the new one if given. Return whether the deadline has come nearer.
 
-    def _fe_snapshot(self) -> tuple[int, bool, Any]:
-        """Return how often the flag went up so far, whether it is, and why."""
+        Return None, and change nothing, if the event is set or has timed out.
+        """
         state = self._fe_newest()
-        return state.sets, state.crowd is None, state.reason
+        while not state.is_set and monotonic_ns() < state.deadline:
+            if self._fe_begin_period(state, state.seconds if seconds is None else seconds):
+                nearer = state.next[_NEXT].deadline < state.deadline
+                if nearer:
+                    for waiter in list(state.waiters):  # still waiting, each looks at its deadline again
+                        waiter.wake()
+                while state.next:
+                    state = state.next[_NEXT]
+                return nearer
+            while state.next:
+                state = state.next[_NEXT]
+        return None
 
-    def _fe_waiting(self) -> int:
-        """Return how many threads wait."""
-        return sum(waiter.is_here() for waiter in list(self._fe_newest().crowd or ()))
+    def _fe_begin_period(self, state: _State, seconds: float | None) -> bool:
+        """Offer an unset state, whose timeout starts now, as the successor of *state*. Return whether it was taken."""
+        start, deadline = 0, NEVER
+        if seconds is not None:
+            start = monotonic_ns()
+            deadline = deadline_after(start, seconds)
+        waiters = {} if state.is_set else state.waiters
+        offer = _State(state.sets, False, waiters, None, seconds, start, deadline)
+        return state.next.setdefault(_NEXT, offer) is offer
 
-    def _fe_period(self) -> tuple[float | None, int, int]:
-        """Return the timeout in seconds or None, and the start and the deadline of the running period in nanoseconds."""
+    def _fe_enable_notify(self) -> int:
+        """Have every `set()` from now on notify subscribers. Return how often the event has been set."""
+        return self._fe_newest().sets
+
+    def _fe_set_since(self, sets: int) -> bool:
+        """Return whether the event is set, or has been set since its count of sets was *sets*."""
         state = self._fe_newest()
-        return state.seconds, state.start, state.deadline
+        return state.is_set or state.sets != sets
+
+    def _fe_read(self) -> State:
+        """Return how often the event was set, whether it is, and the reason, all of one moment."""
+        state = self._fe_newest()
+        return State(state.sets, state.is_set, state.reason)
+
+    def _fe_period(self) -> Period:
+        """Return the timeout in seconds or None, and the start and the deadline in nanoseconds, all of one moment."""
+        state = self._fe_newest()
+        return Period(state.seconds, state.start, state.deadline)
+
+    def _fe_deadline(self) -> int:
+        deadline: int = self._fe_newest().deadline
+        return deadline
+
+    def _fe_waiters(self) -> list[int]:
+        """Return the idents of the threads in `wait()`."""
+        return [waiter.thread for waiter in list(self._fe_newest().waiters) if waiter.is_here()]
+
+    def _fe_call_once(self, key: object, function: Callable[[Any], object]) -> None:
+        """Take the callback of that *key* out and call *function*; do nothing if it has been taken out before."""
+        # One step in C: an exception from a signal handler cannot come in between and lose the callback.
+        taken = iter(partial(self._fe_callbacks.pop, key, None), None)
+        deque(map(function, compress(repeat(self), taken)), 0)
 
     def _at_fork_reinit(self) -> None:
-        """Forget the threads that waited when this process was forked off; `threading` calls it in the child."""
-        crowd = self._fe_newest().crowd or {}
-        for waiter in list(crowd):
+        """Forget the threads that waited when this process was forked; `threading` calls it in the child."""
+        waiters = self._fe_newest().waiters
+        for waiter in list(waiters):
             if not waiter.is_here():
-                crowd.pop(waiter, None)
-
-
-def attach_method(cls: type[Any], name: str, method: str) -> None:
-    """Give *cls* the core's *method* under *name*."""
-    setattr(cls, name, getattr(EventCore, method))
+                waiters.pop(waiter, None)
 
 
 def attach(cls: type[Any]) -> None:
-    """Do nothing: in Python, inherited methods are as good as a class's own."""
+    """Do nothing: in Python, inherited methods are as fast as a class's own."""
+
+
+attach_polls = attach

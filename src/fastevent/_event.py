@@ -1,291 +1,309 @@
-"""Event: the documented class, over whichever core runs here."""
+"""Event: the documented class."""
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
-import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from enum import Enum
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from inspect import iscoroutinefunction
 from math import inf
 from reprlib import recursive_repr
-from time import monotonic_ns
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from fastevent import _notify, _scopes, _wait
 from fastevent._config import check_interval
-from fastevent._coroutines import wait_async
-from fastevent._subscribers import Callback, Child, Told, Waker, tell
-from fastevent._timeouts import NEVER, deadline_after, positive_seconds, wait_seconds
-from fastevent._timer import arm, disarm
-
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from typing_extensions import Self
-
-    from fastevent import _core_py as _core
-elif os.environ.get("FASTEVENT_PURE_PYTHON") == "1":
-    from fastevent import _core_py as _core
-else:
-    try:
-        import fastevent._core_c as _core
-    except ImportError as error:
-        # A wheel without it, or a second interpreter in the process: it serves one. If it does not load, that is to be seen.
-        missing = isinstance(error, ModuleNotFoundError) and error.name == "fastevent._core_c"
-        if not missing and "interpreter" not in str(error):
-            raise
-        from fastevent import _core_py as _core
+from fastevent._core import EventCore, attach
+from fastevent._errors import EventStatus, EventTimeout, describe, one_line
+from fastevent._notify import Children, Waker
+from fastevent._time import NEVER, event_seconds, monotonic_ns, positive_seconds
 
 if TYPE_CHECKING:
     from threading import Event as ThreadingEvent
 else:
-    # The interpreter's own, also where another copy of this package, or gevent, has put a class of its own in its place.
+    # The interpreter's own, even where another copy of this package, or gevent, has replaced it.
     ThreadingEvent = next((cls for cls in threading.Event.__mro__ if cls.__module__ == "threading"), None)
     ThreadingEvent = ThreadingEvent or type(threading.main_thread()._started)
 
 _E = TypeVar("_E", bound="Event")
-
-IMPLEMENTATION = "python" if _core.__name__.endswith("_py") else "c"
-"""Which core runs: `"c"`, the compiled one, or `"python"`."""
-
-_EventCore = _core.EventCore
+_T = TypeVar("_T")
 
 
-class EventCancelled(Exception):
-    """What `Event.check()` raises when the event is set.
+class _Attribute:
+    """A read-only attribute that gives way to an instance's own of that name, as any descriptor without `__set__` does.
 
-    `reason` is what `Event.set()` was called with.
+    Classes derived from `threading.Event`, and so perhaps from ours, keep what they like under such names.
     """
 
-    __module__ = "fastevent"
-    reason: Any = None
-
-
-class EventTimeout(EventCancelled, TimeoutError):
-    """What `Event.check()` raises when the event has timed out; the reason of an event that set itself at its timeout."""
-
-    __module__ = "fastevent"
-
-
-class EventStatus(NamedTuple):
-    """What `Event.status()` returns."""
-
-    is_set: bool
-    """The flag."""
-    reason: Any
-    """The event's reason, or None."""
-    timed_out: bool
-    """Whether the timeout has passed."""
-    timeout: float | None
-    """The timeout in seconds. Without one this is None, and so are the next two."""
-    elapsed: float | None
-    """The seconds since the timeout started."""
-    remaining: float | None
-    """The seconds until it has passed."""
-    waiters: int
-    """How many threads and coroutines wait."""
-    callbacks: int
-    """How many callbacks are to be called."""
-    children: int
-    """How many events have this one for a parent."""
-
-
-class _Yielding(property):
-    # A read-only attribute. But a class that somebody derives from `threading.Event`, and so perhaps from ours, may keep what
-    # it likes under this name.
+    def __init__(self, get: Callable[[Any], Any]) -> None:
+        self._get = get
+        self.__doc__ = get.__doc__
 
     def __get__(self, event: Any, cls: type | None = None) -> Any:
-        if not self._is_taken(event):
-            return super().__get__(event, cls)
-        return vars(event)[self._name()]
-
-    def __set__(self, event: Any, value: Any) -> None:
-        if type(event).__module__.partition(".")[0] == "fastevent":
-            super().__set__(event, value)  # refuses
-        vars(event)[self._name()] = value
-
-    def __delete__(self, event: Any) -> None:
-        if not self._is_taken(event):
-            super().__delete__(event)  # refuses
-        del vars(event)[self._name()]
-
-    def _name(self) -> str:
-        return self.fget.__name__  # type: ignore[union-attr]
-
-    def _is_taken(self, event: Any) -> bool:
-        # The first question is for speed, and because `vars()` takes memory.
-        return event is not None and type(event) is not Event and self._name() in vars(event)
+        return self if event is None else self._get(event)
 
 
-class Event(_EventCore, ThreadingEvent):
-    """A `threading.Event` with a timeout: a flag that threads set, poll and wait for.
+class Event(EventCore, ThreadingEvent):
+    """A `threading.Event` with a timeout and with cancellation: a flag that threads and tasks set, poll and wait for.
 
-    *timeout* is in seconds and runs from now, by the clock of `time.monotonic()`; `check_timeout()` tells if it has passed.
-    Without one the event never times out, unless `WORKFLOW_CORE_EVENT_DEFAULT_TIMEOUT` is set. Zero times out at once, `inf`
-    never. With *set_on_timeout* the event sets itself when its timeout has passed, and its reason is an `EventTimeout`.
+    *timeout* is in seconds and runs from now, by the clock of `time.monotonic()`. `check_timeout()` tells whether it has passed.
+    Zero times out at once, `inf` never. Without a timeout the event never times out, unless
+    `WORKFLOW_CORE_EVENT_DEFAULT_TIMEOUT` is set. With *set_on_timeout* the event is self-setting: it is set at its deadline, with
+    an `EventTimeout` as the reason.
 
-    *parents* are other events: when one of them is set, this event is, for the same reason and before the parent's `set()`
-    returns. It is set from the start if a parent is. It keeps its parents alive; they do not keep it alive. Parents are named
+    *parents* are other events. When one of them is set, this event is set for the same reason, before the parent's `set()` returns;
+    if a parent is set already, it is set from the start. It keeps its parents alive; they do not keep it alive. Parents are named
     when an event is made, so there are no cycles.
 
-    Raises `TypeError` for a timeout that is not a number and for a parent that is not a `fastevent.Event`, `ValueError` for a
-    timeout that is negative or NaN and for *set_on_timeout* without one.
+    *name* is any text. It appears in `repr()`, `status()` and the texts of exceptions.
+
+    Raises `TypeError` for a timeout that is not a number, for a parent that is not a `fastevent.Event` and for a name that is not
+    a text; `ValueError` for a timeout that is negative or NaN and for *set_on_timeout* without a timeout; `RuntimeError` for
+    *set_on_timeout* where no thread can be started.
 
     Thread safety: any thread, signal handler or finalizer may call any method at any time, except `set_on_signals()`, which is
     for the main thread.
     """
 
-    __module__ = "fastevent"
+    # The core supplies __init__, is_set, flag, check_timeout, check, set, clear and wait: see `_core_py.py` for their code.
 
-    # Who derives from `threading.Event` has names of their own, `_callbacks` and `_timer` among them: hence `_fe_`. For public
-    # names, see `_Yielding`.
+    if not TYPE_CHECKING:
+        # Empty until there is one: see `_notify`. Private names begin with `_fe_`, because classes derived from
+        # `threading.Event` have names of their own.
+        _fe_children: dict = {}  # noqa: RUF012
+        _fe_callbacks: dict = {}  # noqa: RUF012
+        _fe_wakers: dict = {}  # noqa: RUF012
+        _fe_parents: tuple = ()
+        _fe_name = None
 
-    # See `_subscribers`. An event gets a dict of its own with the first one.
-    _fe_children: dict[Child, None] = {}  # noqa: RUF012
-    _fe_callbacks: dict[Callback, Callback] = {}  # noqa: RUF012
-    _fe_parents: Sequence[tuple[Event, Child]] = ()
+    def _fe_init_options(self, parents: Iterable[EventCore], set_on_timeout: bool, name: str | None) -> None:
+        """Do the part of `__init__` that few events need, and end what an earlier `__init__` began."""
+        if not isinstance(parents, (tuple, list, Iterable)):  # most are one of the first two, which is quick to tell
+            raise TypeError(f"parents must be an iterable of fastevent.Event objects, not {parents!r}")
+        parents = tuple(parents)
+        for parent in parents:
+            if not isinstance(parent, Event):
+                raise TypeError(f"a parent must be a fastevent.Event, not {parent!r}")
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"name must be a text, not {name!r}")
+        if set_on_timeout and self._fe_period().timeout is None:
+            raise ValueError("set_on_timeout=True needs a timeout, not None")
+        for parent in self._fe_parents:
+            _notify.remove_child(parent, self)
+        own = vars(self)
+        own["_fe_name"] = name
+        own["_fe_parents"] = parents
+        if set_on_timeout or self._fe_self_setting:
+            self._fe_self_setting = bool(set_on_timeout)
+            _notify.schedule(self)
+        for parent in parents:
+            _notify.add_child(parent, self)
+        if set_on_timeout and Event.check_timeout(self):
+            _notify.expire(self)
 
-    _fe_that_sets_itself: type[Event]  # of a class: the one of those of its events that set themselves
-    _fe_plain: type[Event]  # and the way back
+    @_Attribute
+    def name(self) -> str | None:
+        """The name that the event was made with, or None."""
+        return self._fe_name
 
-    @property
+    @_Attribute
     def timeout(self) -> float | None:
         """The timeout in seconds, or None."""
-        return self._fe_period()[0]
+        return self._fe_period().timeout
 
-    @property
+    @_Attribute
     def reason(self) -> Any:
         """Why the event is set: what `set()` was called with; None if that was nothing, and while the event is not set.
 
         Thread safety: atomic.
         """
-        return self._fe_snapshot()[2]
+        return self._fe_read().reason
+
+    def restart_timeout(self, timeout: float | None = ...) -> bool:  # type: ignore[assignment]
+        """Start the timeout anew from now, with *timeout* as the new number of seconds if given. Return True if that was in time.
+
+        If the event is set or has timed out, return False and change nothing. Flag and reason stay. So a watchdog's sign of life
+        loses no cancellation, as `clear()` may. Calls that already wait for the event follow the new deadline.
+
+        Raises `ValueError` without a number if the event has no timeout, and for a number that is negative or NaN; `TypeError`
+        for what is not a number (None is none: `inf` never times out).
+
+        Thread safety: atomic.
+        """
+        seconds = None
+        if timeout is not ...:
+            if timeout is None:
+                raise TypeError("timeout must be a number of seconds, not None; inf never times out")
+            seconds = event_seconds(timeout)
+        elif self._fe_period().timeout is None:
+            raise ValueError(f"restart_timeout() without a number needs an event with a timeout, not {self!r}")
+        return _notify.restart(self, seconds)
 
     def elapsed(self) -> float | None:
         """Return the seconds since the timeout started; None without a timeout, as nothing measures time then.
 
         Thread safety: atomic.
         """
-        seconds, start, _ = self._fe_period()
-        return None if seconds is None else (monotonic_ns() - start) / 1e9
+        timeout, start, _ = self._fe_period()
+        return None if timeout is None else (monotonic_ns() - start) / 1e9
 
     def remaining(self) -> float | None:
-        """Return the seconds until the timeout, zero once it has passed; `inf` if it never does, None without a timeout.
+        """Return the seconds until a timeout ends the event: its own, or that of a self-setting ancestor, whichever is first.
 
-        It is never more than the timeout.
+        Zero once that has passed, `inf` if it never does, None if there is no such timeout. An ancestor that is set has none.
 
-        Thread safety: atomic.
+        Thread safety: safe on shared objects.
         """
-        seconds, _, deadline = self._fe_period()
-        if seconds is None:
+        first: tuple[int, float] | None = None
+        seen: set[int] = set()
+        events: list[Any] = [self]
+        for event in events:  # grows
+            if id(event) not in seen:
+                seen.add(id(event))
+                timeout, _, deadline = event._fe_period()
+                if timeout is not None and (event is self or (event._fe_self_setting and not event._fe_read().is_set)):
+                    first = (deadline, timeout) if first is None else min(first, (deadline, timeout))
+                events.extend(event._fe_parents)
+        if first is None:
             return None
-        return inf if deadline == NEVER else min(max(0.0, (deadline - monotonic_ns()) / 1e9), seconds)
+        deadline, timeout = first
+        return inf if deadline == NEVER else min(max(0.0, (deadline - monotonic_ns()) / 1e9), timeout)
 
     def status(self) -> EventStatus:
         """Return all there is to know about the event, as an `EventStatus`, for a monitor to show.
 
         Thread safety: safe on shared objects. Each item was true at some moment of the call, not all at the same one.
         """
-        is_set = self.is_set()
-        callbacks = list(self._fe_callbacks)
-        wakers = sum(isinstance(callback, Waker) for callback in callbacks)
+        waiting = _wait.waiting(self)
         return EventStatus(
-            is_set=is_set,
-            reason=self._fe_snapshot()[2],
+            name=self._fe_name,
+            is_set=self.is_set(),
+            reason=self._fe_read().reason,
             timed_out=self.check_timeout(),
-            timeout=self._fe_period()[0],
+            timeout=self._fe_period().timeout,
             elapsed=Event.elapsed(self),
             remaining=Event.remaining(self),
-            waiters=self._fe_waiting() + wakers,
-            callbacks=len(callbacks) - wakers,
-            children=len(self._fe_children),
+            waiters=len(waiting),
+            callbacks=len(self._fe_callbacks),
+            children=_notify.count_children(self),
+            waiting=waiting,
         )
 
-    def add_callback(self, function: Callable[[Self], object]) -> None:
+    def child(self, timeout: float | None = None, *, name: str | None = None) -> Event:
+        """Return a new `Event` with this one for a parent. With a *timeout*, it is self-setting.
+
+        The default timeout does not apply to it. Raises as `Event()` does.
+
+        Thread safety: safe on shared objects.
+        """
+        if timeout is None:
+            child = Event.__new__(Event)
+            child._fe_init_options((self,), False, name)
+            return child
+        return Event(timeout, parents=(self,), set_on_timeout=True, name=name)
+
+    def add_callback(self: _E, function: Callable[[_E], object]) -> None:
         """Have *function* called with the event, once, the next time it is set; at once if it is set already.
 
-        The thread that sets the event calls it, after it has woken the waiters and set the children, in the order in which
-        callbacks were added. At the timeout of an event that sets itself, that is a thread that all such events share, or the
-        one that looked at the event first. What *function* raises is logged to the logger `fastevent`, and stops neither the
-        other callbacks nor `set()`.
+        The thread that calls `set()` makes the call, after it has woken the waiters and set the children, in the order in which
+        callbacks were added. If a timeout or a signal of `set_on_signals()` sets the event, a helper thread makes it instead, and
+        so it does for a set that arrives from another process or machine. What *function* raises is logged to the logger
+        `fastevent`, and stops neither the other callbacks nor `set()`.
 
-        Raises `TypeError` if *function* is not callable.
+        Raises `TypeError` if *function* is not callable, or is a coroutine function.
 
         Thread safety: safe on shared objects. No lock is held while a callback runs.
         """
         if not callable(function):
             raise TypeError(f"a callback must be callable, not {function!r}")
-        self._fe_subscribe(Callback(function))
-        self._fe_arm()
+        if iscoroutinefunction(function):
+            raise TypeError(f"a callback must be a plain function, not the coroutine function {function!r}")
+        _notify.add_callback(self, function)
 
-    def remove_callback(self, function: Callable[[Self], object]) -> int:
+    def remove_callback(self: _E, function: Callable[[_E], object]) -> int:
         """Take *function* back. Return how many times it had been added without being called yet.
 
         Thread safety: safe on shared objects. It never waits: a call that has begun goes on.
         """
-        ours = [
-            callback
-            for callback in list(self._fe_callbacks)
-            if not isinstance(callback, Waker) and callback.function == function
-        ]
-        return sum(self._fe_callbacks.pop(callback, None) is not None for callback in ours)
+        return _notify.remove_callback(self, function)
+
+    def callback(self, function: Callable[..., object], /, *args: Any, **kwargs: Any) -> AbstractContextManager[None]:
+        """Return a context manager in which `function(*args, **kwargs)` is called once if the event is set, at once if it is.
+
+        When the block has been left, the function is not running in another thread and will not be called: leaving the block takes
+        back a call that has not begun, and waits for one that has, unless it runs in this very thread. What the function raises
+        is logged. An exception from a signal handler, such as Ctrl-C, ends that waiting, and the promise with it.
+
+        Raises `TypeError` if *function* is not callable, or is a coroutine function.
+
+        Thread safety: safe on shared objects. The context manager itself is for one thread.
+        """
+        return _scopes.callback(self, function, args, kwargs)
 
     async def wait_async(self, timeout: float | None = None) -> bool:
-        """Do what `wait()` does, for a coroutine of `asyncio`: other tasks run meanwhile, and no thread is blocked.
+        """Do what `wait()` does, for a task of `asyncio` or `trio`: other tasks run meanwhile, and no thread is blocked.
 
-        A task that is cancelled leaves nothing behind. Raises as `wait()` does, and `RuntimeError` where no event loop of
-        `asyncio` runs.
+        A task that is cancelled leaves nothing behind. Raises as `wait()` does, and `RuntimeError` outside `asyncio` and `trio`.
 
         Thread safety: safe on shared objects. Any number of tasks, in any number of loops and threads, may wait for an event.
         """
-        return await wait_async(self, timeout)
+        return await _wait.wait_async(self, timeout)
+
+    def to_thread(self, function: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Awaitable[_T]:
+        """Run `function(*args, **kwargs)` in a thread, with the context variables of the task. Return or raise what it does.
+
+        If the task is cancelled, the event is set, the thread is waited for, and then the cancellation goes on. A further
+        cancellation does not end that waiting. The function's result is dropped then, and what it raises is logged unless it is an
+        `EventCancelled`. An event that is set raises nothing here: the function decides what that means.
+
+        Raises `RuntimeError` outside `asyncio` and `trio`.
+
+        Thread safety: safe on shared objects.
+        """
+        return _scopes.to_thread(self, function, args, kwargs)
 
     def ticks(self, interval: float | None = None) -> Iterator[int]:
-        """Count 0, 1, 2 and so on, pausing *interval* seconds in between, until the event is set or has timed out.
+        """Count 0, 1, 2 and so on, one every *interval* seconds, until the event is set or has timed out.
 
-        The first tick comes at once. Without *interval* the pause is the check interval: see `check_interval()`. A pause ends
-        when the event is set or times out, and no tick follows.
+        The first tick comes at once; the others keep to its grid. A round that takes longer than the interval skips the ticks that
+        it missed, and the numbers go on without a gap. Without *interval* the check interval counts: see `check_interval()`. A
+        pause ends when the event is set or times out, and no tick follows.
 
         Raises `TypeError` for an interval that is not a number, `ValueError` for one that is not above zero.
 
         Thread safety: safe on shared objects; the iterator itself is for one thread.
         """
-        return self._fe_ticks(check_interval() if interval is None else positive_seconds(interval, "interval"))
+        return _wait.ticks(self, check_interval() if interval is None else positive_seconds(interval, "interval"))
 
-    def _fe_ticks(self, interval: float) -> Iterator[int]:
-        tick = 0
-        while not (self.is_set() or self.check_timeout()):
-            yield tick
-            tick += 1
-            remaining = Event.remaining(self)
-            if self.wait(interval if remaining is None else min(interval, remaining)):
-                return  # also if a clear() has followed
+    def fileno(self) -> int:
+        """Return a file descriptor that is readable while the event is set, for `select`, `selectors` and event loops.
 
-    def set_on_signals(self, *signals: int) -> AbstractContextManager[Self]:
-        """Return a context manager in which each of the *signals* sets the event; SIGINT and SIGTERM if none is named.
+        It is made at the first call and closed with the event. Do not read from it. In a forked child, the first use replaces it by
+        another one of the same number. Raises `OSError` if the system has no descriptor left.
 
-        The reason is the signal, as a `signal.Signals`. Once the event is set, a signal goes to the Python function that
-        handled it before, if there is one: a second Ctrl-C raises `KeyboardInterrupt`, should the shutdown hang. On leaving the
-        block, what handled the signals before does so again, and the event stays as it is. Such blocks may be nested.
+        Thread safety: safe on shared objects.
+        """
+        return _wait.fileno(self)
+
+    def set_on_signals(self: _E, *signals: int) -> AbstractContextManager[_E]:
+        """Return a context manager in which the first of the *signals* sets the event; SIGINT and SIGTERM if none is named.
+
+        The reason is the signal, as a `signal.Signals`. The first signal is the first one since the block was entered or the event
+        was last cleared. A second one does what that signal did before the block: a second Ctrl-C raises `KeyboardInterrupt`, a
+        second SIGTERM ends the process if that was its action. Such blocks may be nested.
+
+        Callbacks run in a helper thread, since a signal handler may have interrupted code that holds the locks that they need.
+        On leaving the block, the earlier handlers are back, and callbacks that its signals caused are waited for. The event stays
+        as it is.
 
         Raises `ValueError` outside the main thread, for what is not a signal or cannot be handled, and for a signal whose
         present handler was not installed from Python, as that could not be restored.
 
         Thread safety: for the main thread.
         """
-        numbers = [_signal(number) for number in signals] or [signal.SIGINT, signal.SIGTERM]
-        if threading.current_thread() is not threading.main_thread():
-            raise ValueError(f"set_on_signals() works in the main thread only, not in {threading.current_thread().name!r}")
-        for number in numbers:
-            if number.name in {"SIGKILL", "SIGSTOP"}:
-                raise ValueError(f"{number.name} cannot be handled")
-            if signal.getsignal(number) is None:
-                raise ValueError(f"the handler of {number.name} was not installed from Python and could not be restored")
-        return _set_on_signals(self, numbers)
+        return _scopes.set_on_signals(self, signals)
 
-    def __enter__(self) -> Self:
+    def __enter__(self: _E) -> _E:
         """Return the event, for `with event:`. On leaving the block it is set, so that what was started inside stops.
 
         If an exception leaves the block, its type and text are the reason.
@@ -293,264 +311,59 @@ class Event(_EventCore, ThreadingEvent):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        if error is None:
-            self.set()  # without an argument, as a subclass may have it
-        else:  # the text alone: the exception itself would keep the frames alive that it went through, and all they hold
-            self.set(_text(type(error).__name__, error))
+        _scopes.leave(self, error)
 
-    def _fe_link(self, parents: Iterable[Event], set_on_timeout: bool) -> None:
-        """Begin what `__init__` was asked for beyond a timeout, and end what an earlier one was."""
-        if not isinstance(parents, (tuple, list, Iterable)):  # most are one of the first two, which is quick to tell
-            raise TypeError(f"parents must be an iterable of fastevent.Event objects, not {parents!r}")
-        parents = tuple(parents)
-        for parent in parents:
-            if not isinstance(parent, Event):
-                raise TypeError(f"a parent must be a fastevent.Event, not {parent!r}")
-        if set_on_timeout and self._fe_period()[0] is None:
-            raise ValueError("set_on_timeout=True needs a timeout, not None")
-        for parent, child in self._fe_parents:
-            parent._fe_children.pop(child, None)
-        cls = _sets_itself(type(self)) if set_on_timeout else _plain(type(self))
-        if cls is not type(self):
-            object.__setattr__(self, "__class__", cls)
-        # Not `self._fe_parents = `: the interpreter would make room for it in every event.
-        vars(self)["_fe_parents"] = [(parent, parent._fe_adopt(self)) for parent in parents]
-        disarm(self)  # that of an earlier, longer timeout
-        self._fe_arm()
+    async def __aenter__(self: _E) -> _E:
+        """Return the event, for `async with event:` in `asyncio` or `trio`. The block owns the event: leaving sets it.
 
-    def _fe_adopt(self, child: Event) -> Child:
-        self.is_set()  # it may be time that it sets itself
-        born, _, _ = self._fe_watch()
-        reference = Child(child, Child.leave)
-        reference.parent, reference.born = weakref.ref(self), born
-        vars(self).setdefault("_fe_children", {})[reference] = None
-        sets, is_set, reason = self._fe_watch()
-        if is_set:
-            told: list[Told] = []
-            child._fe_take_over(reason, told)
-            reference.born = sets - 1  # as in tell(): should it be cleared, the next set() tells it again
-            tell(told)
-        self._fe_arm()
-        return reference
-
-    def _fe_take_over(self, reason: object, told: list[Told]) -> None:
-        """Be set as a parent is."""
-        self._fe_put_up(reason, told)
-
-    def _fe_subscribe(self, callback: Callback) -> None:
-        """Have *callback* called when the event is set next; at once if it is set."""
-        is_set = self.is_set()
-        if not is_set:
-            callback.born, is_set, _ = self._fe_watch()
-        if not is_set:
-            callbacks = vars(self).setdefault("_fe_callbacks", {})
-            callbacks[callback] = callback
-            if self._fe_watch()[0] == callback.born or callbacks.pop(callback, None) is None:
-                return
-        callback.call(self)
-
-    def _fe_unsubscribe(self, callback: Callback) -> bool:
-        """Return whether that came in time, that is, before any `set()`."""
-        return self._fe_callbacks.pop(callback, None) is not None and self._fe_snapshot()[0] == callback.born
-
-    def _fe_arm(self) -> None:
-        """See to it that subscribers hear of a timeout: the others have to look."""
-
-    def _fe_sets_itself_at(self) -> int:
-        return NEVER
-
-    def _fe_set_if_timed_out(self) -> None:
-        """Set the event if it sets itself and its timeout has passed."""
-
-    def _fe_raise(self) -> None:
-        """Raise what `check()` raises."""
-        self._fe_is_set_by_now()
-        _, is_set, reason = self._fe_snapshot()
-        if is_set:
-            error = (
-                EventTimeout(str(reason)) if isinstance(reason, EventTimeout) else EventCancelled(_because("cancelled", reason))
-            )
-            error.reason = reason
-            raise error from (reason if isinstance(reason, BaseException) else None)
-        if self.check_timeout():
-            raise _timed_out(self)
-
-    @property
-    def _event(self) -> threading.Event:
-        """The event itself, which is a `threading.Event`."""
+        If the event is set or its own timeout passes, the body is cancelled, and `EventCancelled` or `EventTimeout` is raised in
+        place of the cancellation. To listen to an event that others share, use `async with event.child():`.
+        """
+        await _scopes.enter_async(self)
         return self
 
-    @property
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return await _scopes.leave_async(self, error)
+
+    @_Attribute
+    def _event(self) -> threading.Event:
+        """The event itself, which is a `threading.Event`."""
+        return self  # type: ignore[return-value]
+
+    @_Attribute
     def _timeout(self) -> float | None:
         """The timeout in seconds, or None."""
-        return self._fe_period()[0]
+        return self._fe_period().timeout
 
-    @property
+    @_Attribute
     def _start_time(self) -> float | None:
         """What `time.monotonic()` said when the timeout started, or None without a timeout."""
-        seconds, start, _ = self._fe_period()
-        return None if seconds is None else start / 1e9
+        timeout, start, _ = self._fe_period()
+        return None if timeout is None else start / 1e9
 
     @recursive_repr()
     def __repr__(self) -> str:
-        # Not `self.is_set()`: to look at an event in a debugger must not set it.
-        _, is_set, reason = self._fe_snapshot()
-        state = _because("set", reason) if is_set else "unset"
-        seconds, _, deadline = self._fe_period()
-        if seconds is not None and not isinstance(reason, EventTimeout):
-            left = inf if deadline == NEVER else (deadline - monotonic_ns()) / 1e9
-            digits = 1 if seconds >= 1 else 3
-            state += f", {round(left, digits):g} s of {seconds:g} s left" if left > 0 else f", timed out after {seconds:g} s"
-        return f"<{type(self).__module__}.{type(self).__qualname__} at {id(self):#x}: {state}>"
+        _, is_set, reason = self._fe_read()
+        state = one_line(describe("set", reason)) if is_set else "unset"
+        timeout, _, deadline = self._fe_period()
+        if timeout is not None and not isinstance(reason, EventTimeout):
+            left = timeout if deadline == NEVER else (deadline - monotonic_ns()) / 1e9
+            digits = 1 if timeout >= 1 else 3
+            state += f", {round(left, digits):g} s of {timeout:g} s left" if left > 0 else f", timed out after {timeout:g} s"
+        module = "fastevent" if type(self) is Event else type(self).__module__
+        name = f" {one_line(self._fe_name)!r}" if self._fe_name else ""
+        return f"<{module}.{type(self).__qualname__}{name} at {id(self):#x}: {state}>"
 
-    def __reduce__(self) -> NoReturn:
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        cls = type(self)
+        if cls.__reduce__ is not object.__reduce__ or getattr(cls, "__getstate__", None) is not getattr(object, "__getstate__", None):
+            return super().__reduce_ex__(protocol)  # a subclass that says how it is pickled
         raise TypeError(
-            f"cannot pickle or copy {self!r}: threads wait for this very object, in this process; make a new one instead"
+            f"cannot pickle or copy {self!r}: threads of this process wait for this very object; "
+            "a fastevent.SharedEvent can be sent to other processes"
         )
 
 
-class _SetsItself(Event):
-    # What `set_on_timeout` makes of an event: every look at it looks at the clock, too, so that no thread has to. A timeout is
-    # the cause if it has passed when another comes, even if nobody has looked since.
-
-    __slots__ = ()
-
-    __doc__ = Event.__doc__
-    __module__ = Event.__module__
-    __qualname__ = Event.__qualname__
-    _fe_plain = Event
-
-    def set(self, reason: object = None) -> None:
-        self._fe_set_if_timed_out()
-        Event.set(self, reason)  # not super(): a callback may have made it an event that does not set itself
-
-    def clear(self) -> None:
-        self._fe_set_if_timed_out()  # or who waited for that would wait for the next timeout
-        Event.clear(self)
-        self._fe_arm()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        if self._fe_is_set_by_now():  # not is_set(), which a subclass may override
-            return True
-        deadline, sets = NEVER, self._fe_snapshot()[0]
-        if timeout is not None:
-            seconds = wait_seconds(timeout)
-            if not seconds > 0:
-                return False
-            deadline = deadline_after(monotonic_ns(), seconds)
-        while not Event.wait(self, (min(deadline, self._fe_sets_itself_at()) - monotonic_ns()) / 1e9):
-            # Between two rounds it may have been set and cleared.
-            if self._fe_is_set_by_now() or self._fe_snapshot()[0] != sets:
-                return True
-            if monotonic_ns() >= deadline:
-                return False
-        return True
-
-    def _fe_set_if_timed_out(self) -> None:
-        """Set the event if its timeout has passed."""
-        if _EventCore.check_timeout(self) and not _EventCore.is_set(self):
-            told: list[Told] = []
-            try:
-                self._fe_put_up(_timed_out(self), told, True)
-                tell(told)
-            except BaseException:  # a signal handler's: tell the others all the same; twice does no harm
-                tell(told)
-                raise
-
-    def _fe_take_over(self, reason: object, told: list[Told]) -> None:
-        if _EventCore.check_timeout(self):
-            self._fe_put_up(_timed_out(self), told, True)
-        Event._fe_take_over(self, reason, told)
-
-    def _fe_arm(self) -> None:
-        if self._fe_children or any(not isinstance(callback, Waker) for callback in list(self._fe_callbacks)):
-            arm(self)
-
-    def _fe_sets_itself_at(self) -> int:
-        return self._fe_period()[2]
-
-
-class _Quiet(Event):
-    # Keeps from a subclass that it has one more: its `__init_subclass__` may want arguments, or count.
-
-    __slots__ = ()
-
-    def __init_subclass__(cls) -> None:
-        pass
-
-
-def _sets_itself(cls: type[Event]) -> type[Event]:
-    """Return the class of the events of class *cls* that set themselves: it has the same name."""
-    if issubclass(cls, _SetsItself):
-        return cls
-    if cls is Event:
-        return _SetsItself
-    if "_fe_that_sets_itself" not in vars(cls):
-        names = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
-        names |= {"__slots__": (), "_fe_plain": cls}
-        metaclass: Any = type(cls)
-        cls._fe_that_sets_itself = metaclass(cls.__name__, (_Quiet, cls, _SetsItself), names)
-    return cls._fe_that_sets_itself
-
-
-def _plain(cls: type[Event]) -> type[Event]:
-    return cls._fe_plain if issubclass(cls, _SetsItself) else cls
-
-
-def _timed_out(event: Event) -> EventTimeout:
-    seconds = event._fe_period()[0] or 0  # None if a second __init__() came meanwhile: then nothing is made of this
-    return EventTimeout(f"timed out after {seconds:g} s")
-
-
-def _because(state: str, reason: object) -> str:
-    if reason is None:
-        return state
-    return _text(state, reason)
-
-
-def _text(state: str, reason: object) -> str:
-    try:
-        if isinstance(reason, Enum):  # a signal
-            return f"{state}: {reason.name}"
-        return f"{state}: {reason}" if isinstance(reason, str | BaseException) else f"{state}: {reason!r}"
-    except Exception:  # of its own __str__ or __repr__
-        return f"{state}: {object.__repr__(reason)}"
-
-
-@contextmanager
-def _set_on_signals(event: _E, numbers: list[signal.Signals]) -> Iterator[_E]:
-    before: dict[int, Any] = {}
-
-    def handler(number: int, frame: object) -> None:
-        if event.is_set() and callable(before[number]):
-            before[number](number, frame)
-        else:
-            event.set(signal.Signals(number))
-
-    with ExitStack() as restored:
-        for number in numbers:
-            before.setdefault(number, signal.getsignal(number))
-            restored.callback(signal.signal, number, before[number])
-            signal.signal(number, handler)
-        yield event
-
-
-def _signal(number: int) -> signal.Signals:
-    try:
-        return signal.Signals(number)
-    except ValueError:
-        raise ValueError(f"a signal must be one of this system's signal.Signals, not {number!r}") from None
-
-
-for _name in ("timeout", "reason", "_event", "_timeout", "_start_time"):
-    setattr(Event, _name, _Yielding(Event.__dict__[_name].fget))
-    Event.__dict__[_name].__set_name__(Event, _name)  # for what it says as it refuses
-_core.attach(Event)
-_core.attach_method(_SetsItself, "is_set", "_fe_is_set_by_now")
-_core.attach_method(_SetsItself, "check_timeout", "check_timeout")
-_core.attach_method(_SetsItself, "check", "check")
-setattr(_SetsItself, "flag", _EventCore._fe_flag_by_now)  # noqa: B010  # type checkers know it from the core
-_SetsItself.__name__ = Event.__name__
-
-# At the exit of the interpreter a module that somebody holds is emptied, and finalizers that come later call into the void.
-del _core
+attach(Event)

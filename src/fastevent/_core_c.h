@@ -1,0 +1,164 @@
+/* What the compiled core takes from C: clocks, atomic access, the mutex, forks, and the slots of its type. */
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+#include <structmember.h>
+#include <time.h>
+
+#define NEVER INT64_MAX    /* the deadline of an event that never times out */
+#define NO_TIMEOUT (-1.0)  /* the seconds of an event without a timeout */
+#define BATCH 32           /* how many waiters a set() wakes in one go: see WAKE_ALL */
+
+enum {
+    HAS_SUBSCRIBERS = 1,  /* a set() must notify them */
+    HAS_OPTIONS = 2,      /* __init__ was called with more than a timeout */
+    SELF_SETTING = 4,     /* set at its deadline */
+    HAS_DESCRIPTOR = 8,   /* fileno() was called */
+};
+
+/* The clock of time.monotonic(), in nanoseconds. */
+#if PY_VERSION_HEX >= 0x030D0000
+static inline int64_t monotonic(void) { PyTime_t now; (void)PyTime_MonotonicRaw(&now); return now; }
+#else
+static inline int64_t monotonic(void) { return _PyTime_GetMonotonicClock(); }
+#endif
+
+/* A clock that never runs ahead of it and costs a fifth. Linux updates it at every tick, so it lags by a tick or two. With four
+   ticks to go or fewer, the precise clock decides. */
+#if defined(__linux__) && defined(CLOCK_MONOTONIC_COARSE)
+static int64_t coarse_margin = INT64_MAX;
+static void measure_coarse_clock(void) {
+    struct timespec tick;
+    if (clock_getres(CLOCK_MONOTONIC_COARSE, &tick) == 0)
+        coarse_margin = 4 * (tick.tv_sec * 1000000000LL + tick.tv_nsec);
+}
+static inline int surely_before(int64_t deadline) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return now.tv_sec * 1000000000LL + now.tv_nsec < deadline - coarse_margin;
+}
+#else
+static void measure_coarse_clock(void) {}
+static inline int surely_before(int64_t deadline) { (void)deadline; return 0; }
+#endif
+
+static inline int64_t deadline_after(int64_t start, double seconds) {
+    volatile double nanoseconds = seconds * 1e9;  /* rounded to a double even where registers are wider */
+    nanoseconds = ceil(nanoseconds);
+    return nanoseconds < (double)(NEVER - start) ? start + (int64_t)nanoseconds : NEVER;
+}
+
+/* Shared fields and the mutex. With the GIL, it orders every access, and it is the mutex. Without it, a set() wakes all waiters
+   at once, since they can all run; with it, only the first BATCH, since the others would only compete for the GIL. */
+#ifdef Py_GIL_DISABLED
+typedef PyMutex Mutex;
+#define load_pointer_acquire(pointer) _Py_atomic_load_ptr_acquire(pointer)
+#define store_pointer_release(pointer, value) _Py_atomic_store_ptr_release(pointer, value)
+#define load_time_relaxed(pointer) _Py_atomic_load_int64_relaxed(pointer)
+#define store_time_relaxed(pointer, value) _Py_atomic_store_int64_relaxed(pointer, value)
+#define load_process(pointer) _Py_atomic_load_uint16(pointer)
+#define store_process(pointer, value) _Py_atomic_store_uint16(pointer, value)
+#define load_bits_acquire(pointer) _Py_atomic_load_uint8(pointer)
+#define store_bits_release(pointer, value) _Py_atomic_store_uint8(pointer, value)
+#define load_known_acquire(pointer) _Py_atomic_load_uint32_acquire(pointer)
+#define store_known_release(pointer, value) _Py_atomic_store_uint32_release(pointer, value)
+#define lock_mutex(mutex) PyMutex_Lock(mutex)
+#define unlock_mutex(mutex) PyMutex_Unlock(mutex)
+#define reset_mutex(mutex) memset(mutex, 0, sizeof(Mutex))
+#define WAKE_ALL 1
+#else
+typedef struct { char unused; } Mutex;
+#define load_pointer_acquire(pointer) (*(pointer))
+#define store_pointer_release(pointer, value) (*(pointer) = (value))
+#define load_time_relaxed(pointer) (*(pointer))
+#define store_time_relaxed(pointer, value) (*(pointer) = (value))
+#define load_process(pointer) (*(pointer))
+#define store_process(pointer, value) (*(pointer) = (value))
+#define load_bits_acquire(pointer) (*(pointer))
+#define store_bits_release(pointer, value) (*(pointer) = (value))
+#define load_known_acquire(pointer) (*(pointer))
+#define store_known_release(pointer, value) (*(pointer) = (value))
+#define lock_mutex(mutex) ((void)(mutex))
+#define unlock_mutex(mutex) ((void)(mutex))
+#define reset_mutex(mutex) ((void)(mutex))
+#define WAKE_ALL 0
+#endif
+
+/* A thread in wait(). On the heap: until 3.14, a daemon thread that wakes while the interpreter exits is ended where it stands,
+   and its stack goes with it, while a finalizer may still call set(). */
+typedef struct Waiter {
+    struct Waiter *previous;   /* in the event's wait queue, a ring; under the mutex */
+    struct Waiter *next;       /* likewise */
+    struct Waiter *outer;      /* the wait() of the same thread that a signal handler interrupted; for that thread */
+    PyThread_type_lock lock;   /* held by the waiting thread, until another one wakes it */
+    unsigned long thread;      /* its ident; constant */
+    uint64_t sets;             /* the event's count of sets as it was queued; constant */
+    uint16_t process;          /* in which it waits; written by its thread */
+    char queued;               /* whether it is in the queue; under the mutex */
+    char released;             /* whether the lock was released and not taken again since; under the mutex */
+} Waiter;
+
+/* Which process this is, counted from the one that loaded the module. */
+static uint16_t this_process;
+static Mutex module_mutex;
+
+#ifdef HAVE_FORK
+#include <pthread.h>
+static __thread Waiter *waits_of_thread;  /* the innermost one */
+static void after_fork_in_child(void) {
+    this_process++;
+    reset_mutex(&module_mutex);
+    for (Waiter *waiter = waits_of_thread; waiter != NULL; waiter = waiter->outer)
+        waiter->process = this_process;  /* its thread came along */
+}
+static void watch_forks(void) {
+    static int watched;  /* by the first interpreter that loads the module */
+    if (!watched) watched = pthread_atfork(NULL, NULL, after_fork_in_child) == 0;
+}
+static inline void enter_wait(Waiter *waiter) {
+    waiter->outer = waits_of_thread;
+    waits_of_thread = waiter;
+}
+static inline void leave_wait(Waiter *waiter) {
+    Waiter **place = &waits_of_thread;  /* where greenlets switch inside a signal handler, it need not be the innermost one */
+    while (*place != NULL && *place != waiter) place = &(*place)->outer;
+    if (*place != NULL) *place = waiter->outer;
+}
+#else
+static void watch_forks(void) {}
+#define enter_wait(waiter) ((void)(waiter))
+#define leave_wait(waiter) ((void)(waiter))
+#endif
+
+/* The timeout of an event made without one, once it is known. */
+static double implicit_seconds;
+static uint32_t implicit_known;
+
+/* What __init__ is while nobody replaces it. */
+static initproc core_init;
+
+/* Only object.__new__ refuses an abstract class. On 3.12 only it gives an instance the array of attribute values that the
+   interpreter's specialised method calls want. */
+static PyObject *allocate(PyTypeObject *cls) {
+    if ((PY_VERSION_HEX < 0x030C0000 || PY_VERSION_HEX >= 0x030D0000) && !(cls->tp_flags & Py_TPFLAGS_IS_ABSTRACT))
+        return cls->tp_alloc(cls, 0);
+    PyObject *nothing = PyTuple_New(0);
+    PyObject *self = nothing == NULL ? NULL : PyBaseObject_Type.tp_new(cls, nothing, NULL);
+    Py_XDECREF(nothing);
+    return self;
+}
+
+/* The reason is all that an event refers to. Cython would make the core itself a type that takes part in the collection of
+   garbage, which costs every event a fifth of its creation; it is enough that Event does. */
+static Py_ssize_t reason_offset;
+#define reason_of(self) (*(PyObject **)((char *)(self) + reason_offset))
+static int visit_reason(PyObject *self, visitproc visit, void *arg) { Py_VISIT(reason_of(self)); return 0; }
+static int clear_reason(PyObject *self) { Py_CLEAR(reason_of(self)); return 0; }
+static void drop_event(PyObject *self) { Py_XDECREF(reason_of(self)); Py_TYPE(self)->tp_free(self); }
+
+/* What attach() needs: the definition behind a method descriptor, and an attribute that the interpreter reads inline. */
+#define definition_of(descriptor) (((PyMethodDescrObject *)(descriptor))->d_method)
+static PyMemberDef flag_member = {"flag", T_OBJECT_EX, 0, READONLY,
+    "The flag as an attribute, True or False, read-only: the cheapest way to poll.\n\n"
+    "Thread safety: atomic."};

@@ -1,0 +1,241 @@
+"""Setting and clearing an event, and notifying its subscribers.
+
+A set() goes one way: flag and reason, the threads in `wait()`, the children and theirs breadth first, then wakers, then callbacks.
+A clear() goes one way: flag, wakers, timer.
+
+Subscribers stand in three dicts of an event. A key is an object of its own, so adding and removing one are atomic. An event
+counts how often it was set. A subscriber remembers that count from when it registered, and a set() notifies those registered
+before it. A subscriber looks at the event once more after it has registered, because a set() at that moment may have missed it.
+
+Every step may be repeated without harm: a child that is set stays set, a waker may be called at any time, and a callback is
+taken out of its dict by the one thread that calls it. So a set() completes another that is still in progress, and begins again
+where an exception, from a signal handler for instance, interrupted it.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from fastevent._errors import timeout_error
+from fastevent._helpers import call_later as call_in_helper
+from fastevent._helpers import log, timers
+from fastevent._time import NEVER
+
+#: An event that was set, its count of sets by then, and the reason: what is still to be notified.
+Pending = list[tuple[Any, int, Any]]
+
+#: How a callback is called: with the event, the callback's key, and its function.
+Caller = Callable[[Any, object, Callable[[Any], object]], object]
+
+
+class State(NamedTuple):
+    """The flag of an event and what changes with it, at one moment."""
+
+    sets: int
+    """How often the event has been set."""
+    is_set: bool
+    reason: Any
+
+
+class Waker:
+    """A subscriber of our own: `wake()` is called whenever the event changes in a way that may end a wait.
+
+    That is at every set(), at a clear() if the event has a descriptor, and when the deadline comes nearer. The call comes in any
+    thread, in a signal handler, or without need. *waiter* is the thread (its ident) or the task (its name) that waits by it, or None.
+    """
+
+    __slots__ = ("wake", "waiter")
+
+    def __init__(self, wake: Callable[[], object], waiter: int | str | None = None) -> None:
+        self.wake = wake
+        self.waiter = waiter
+
+
+def call_now(event: Any, key: object, function: Callable[[Any], object]) -> None:
+    try:
+        event._fe_call_once(key, function)
+    except Exception:
+        log("the callback %r of %r raised", function, event)
+
+
+def call_later(event: Any, key: object, function: Callable[[Any], object]) -> None:
+    call_in_helper(call_now, event, key, function)
+
+
+def complete(step: Callable[..., Any], *arguments: Any) -> Any:
+    """Call *step*. If an exception interrupts it, call it again before the exception goes on: a step may be repeated."""
+    try:
+        return step(*arguments)
+    except BaseException:
+        step(*arguments)
+        raise
+
+
+def set_and_notify(event: Any, reason: object = None, only_if_expired: bool = False, call: Caller = call_now) -> None:
+    """Set the *event* and notify its subscribers. If *only_if_expired*, do so only once its deadline has passed.
+
+    *call* decides in which thread callbacks run: `call_now` in this one, `call_later` in a helper.
+    """
+    pending: Pending = []
+    try:
+        _set_and_notify(event, reason, only_if_expired, call, pending)
+    except BaseException:
+        _set_and_notify(None, None, False, call, pending)  # what is set must be notified, even if a clear() follows
+        raise
+
+
+def _set_and_notify(event: Any, reason: object, only_if_expired: bool, call: Caller, pending: Pending) -> None:
+    # At the end of the stack, this raises RecursionError before the flag is set, or else there is room for the children, too.
+    if event is not None:
+        event._fe_try_set(reason, pending, only_if_expired)
+    reached = set()
+    for parent, sets, cause in pending:  # grows as children are set, so a tree of any depth takes no recursion
+        children = parent._fe_children
+        if children and (id(parent), sets) not in reached:
+            reached.add((id(parent), sets))
+            for reference, registered_at in list(children.values()):
+                if registered_at < sets and (child := reference()) is not None:
+                    child._fe_try_set(cause, pending)
+    for changed, _, _ in pending:
+        if changed._fe_wakers:
+            wake_wakers(changed)
+    error = None
+    for changed, sets, _ in pending:
+        if changed._fe_callbacks:
+            for key, (function, registered_at) in list(changed._fe_callbacks.items()):
+                if registered_at < sets:
+                    try:
+                        call(changed, key, function)
+                    except BaseException as caught:  # sys.exit(), Ctrl-C: raised after the other callbacks
+                        error = error or caught
+    if error is not None:
+        raise error
+
+
+def clear_and_notify(event: Any) -> None:
+    """Clear an event that is self-setting or has a descriptor."""
+    if event._fe_self_setting:
+        expire(event)  # a deadline that has passed counts, even if no thread has noticed it
+    complete(_clear_and_notify, event)
+
+
+def _clear_and_notify(event: Any) -> None:
+    event._fe_reset()
+    wake_wakers(event)
+    schedule(event)
+
+
+def expire(event: Any) -> None:
+    """Set a self-setting event if its deadline has passed and it is not set."""
+    if not event._fe_read().is_set:
+        set_and_notify(event, timeout_error(event), True, call_later)
+
+
+def schedule(event: Any) -> None:
+    """Have a self-setting event set at its deadline. Raises `RuntimeError` where no thread can be started."""
+    if event._fe_self_setting:
+        deadline = event._fe_deadline()
+        if deadline != NEVER:
+            timers.add(deadline, _fire, weakref.ref(event))
+
+
+def _fire(reference: weakref.ref[Any]) -> None:
+    event = reference()
+    if event is not None and event._fe_self_setting:
+        expire(event)
+        if not event._fe_read().is_set:  # the deadline has moved
+            schedule(event)
+
+
+def restart(event: Any, seconds: float | None) -> bool:
+    """Restart the timeout of the *event*, with *seconds* as the new one if given. Return whether that came in time."""
+    nearer = event._fe_restart(seconds)
+    if nearer is None:
+        return False
+    schedule(event)
+    if nearer:
+        wake_wakers(event)
+    return True
+
+
+# Subscribers
+
+
+def wake_wakers(event: Any) -> None:
+    for waker in list(event._fe_wakers):
+        waker.wake()
+
+
+def subscribe(event: Any, waker: Waker) -> int:
+    """Add *waker*. Return the event's count of sets: the event has been set since, or is set, if `_fe_set_since()` says so."""
+    registered_at: int = event._fe_enable_notify()
+    own_dict(event, "_fe_wakers")[waker] = None
+    return registered_at
+
+
+def unsubscribe(event: Any, waker: Waker) -> None:
+    event._fe_wakers.pop(waker, None)
+
+
+def add_callback(event: Any, function: Callable[[Any], object]) -> None:
+    """Have *function* called at the next set(); now if the event is set."""
+    registered_at = event._fe_enable_notify()
+    key = object()
+    own_dict(event, "_fe_callbacks")[key] = function, registered_at
+    if event._fe_set_since(registered_at):
+        call_now(event, key, function)
+
+
+def remove_callback(event: Any, function: Callable[[Any], object]) -> int:
+    """Remove *function*. Return how many times it had been added and not been called yet."""
+    keys = [key for key, (added, _) in list(event._fe_callbacks.items()) if added == function]
+    return sum(event._fe_callbacks.pop(key, None) is not None for key in keys)
+
+
+def add_child(parent: Any, child: Any) -> None:
+    """Have every set() of *parent* set *child*; set it now if *parent* is set."""
+    registered_at = parent._fe_enable_notify()
+    children = own_dict(parent, "_fe_children", Children)
+    if len(children) >= children.limit:
+        children.drop_dead()
+    key = object()
+    children[key] = weakref.ref(child), registered_at
+    if parent._fe_set_since(registered_at):
+        sets, is_set, reason = parent._fe_read()
+        if is_set:
+            # As if it had registered before that set(): should the child be cleared, another set() of the parent sets it again.
+            children[key] = weakref.ref(child), sets - 1
+            set_and_notify(child, reason)
+
+
+def remove_child(parent: Any, child: Any) -> None:
+    for key, (reference, _) in list(parent._fe_children.items()):
+        if reference() is child:
+            parent._fe_children.pop(key, None)
+
+
+def count_children(event: Any) -> int:
+    return sum(reference() is not None for reference, _ in list(event._fe_children.values()))
+
+
+class Children(dict[object, tuple[weakref.ref[Any], int]]):
+    """The children of an event. Those that no longer exist are dropped now and then, which costs a child less than to leave."""
+
+    __slots__ = ("limit",)
+
+    def __init__(self) -> None:
+        self.limit = 64  # at this size, dead children are dropped
+
+    def drop_dead(self) -> None:
+        for key, (reference, _) in list(self.items()):
+            if reference() is None:
+                self.pop(key, None)
+        self.limit = 2 * len(self) + 64
+
+
+def own_dict(event: Any, name: str, kind: type[dict[Any, Any]] = dict) -> Any:
+    """Return the event's own dict of that *name*. Its class has an empty one for events without subscribers."""
+    own = getattr(event, name)
+    return own if own else vars(event).setdefault(name, kind())

@@ -1,0 +1,113 @@
+"""Seconds, deadlines and the clock. This module alone accepts or refuses a timeout, for both cores."""
+
+from __future__ import annotations
+
+import sys
+from _thread import allocate_lock, get_ident
+from functools import partial
+from importlib.util import find_spec, module_from_spec
+from math import ceil, inf
+from threading import main_thread
+from types import ModuleType
+from typing import Any, NamedTuple
+
+#: The deadline, in nanoseconds, of an event that never times out.
+NEVER = (1 << 63) - 1
+
+#: How long one native wait with a timeout may take, in nanoseconds: below the limit of every platform's lock.
+LONGEST_WAIT = 3_600 * 10**9
+
+
+class Period(NamedTuple):
+    """The timeout of an event, and the time it runs from and to, on the clock of `time.monotonic_ns()`."""
+
+    timeout: float | None
+    """In seconds, or None."""
+    start: int
+    """In nanoseconds."""
+    deadline: int
+    """In nanoseconds, or `NEVER`."""
+
+
+def private_copy(name: str) -> ModuleType:
+    """Return a new copy of the built-in module *name*, which no tool has patched or will patch."""
+    spec = find_spec(name)
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+#: `time.monotonic_ns()`. Tools that freeze time replace functions of `time` by value in every module; they do not know this object.
+monotonic_ns: partial[int] = partial(private_copy("time").monotonic_ns)
+
+
+def event_seconds(timeout: Any, name: str = "timeout") -> float:
+    """Return the *timeout* of an event in seconds; `inf` where a `float` cannot hold it.
+
+    Raises `TypeError` if it is not a number (a `bool` is not), `ValueError` if it is negative or NaN.
+    """
+    kind = type(timeout)
+    if issubclass(kind, bool) or not (hasattr(kind, "__float__") or hasattr(kind, "__index__")):
+        raise not_seconds_error(timeout, name)
+    try:
+        seconds = float(timeout)
+    except OverflowError:
+        seconds = inf if timeout > 0 else -inf
+    if not seconds >= 0:
+        raise ValueError(f"{name} must be zero or more seconds, not {timeout!r}")
+    return seconds
+
+
+def positive_seconds(seconds: Any, name: str) -> float:
+    """Return *seconds* as a float. Raises `TypeError` if it is not a number, `ValueError` if it is not above zero."""
+    number = event_seconds(seconds, name)
+    if number == 0:
+        raise ValueError(f"{name} must be more than zero seconds, not {seconds!r}")
+    return number
+
+
+def wait_seconds(timeout: Any) -> float:
+    """Return for how many seconds `wait(timeout)` waits; zero if it does not wait.
+
+    The answer is that of `threading.Event.wait` on this Python, since the same comparison and the same kind of lock decide.
+    A timeout that is too long for a lock is not refused.
+
+    Raises `TypeError` if it is not a number.
+    """
+    try:
+        if not timeout > 0:
+            return 0.0
+        allocate_lock().acquire(True, timeout)
+    except OverflowError:
+        pass
+    except TypeError:
+        raise not_seconds_error(timeout, "timeout") from None
+    try:
+        return float(timeout)
+    except OverflowError:
+        return inf
+
+
+def not_seconds_error(value: object, name: str) -> TypeError:
+    hint = "; use its .total_seconds()" if hasattr(value, "total_seconds") else ""
+    return TypeError(f"{name} must be a number of seconds or None, not {value!r}{hint}")
+
+
+def deadline_after(start: int, seconds: float) -> int:
+    """Return the first nanosecond at which *seconds* have passed since the nanosecond *start*, or `NEVER`."""
+    nanoseconds = seconds * 1e9
+    return min(start + ceil(nanoseconds), NEVER) if nanoseconds < NEVER else NEVER
+
+
+def longest_wait() -> int:
+    """Return how long one native wait may take, in nanoseconds, before the waiter must look at the clock or for signals.
+
+    `LONGEST_WAIT` means that a wait without a deadline needs no timeout at all. On Windows a signal cannot interrupt a native
+    wait, so there the main thread looks for signals at every check interval.
+    """
+    if sys.platform != "win32" or get_ident() != main_thread().ident:
+        return LONGEST_WAIT
+    from fastevent._config import check_interval
+
+    return min(deadline_after(0, check_interval()), LONGEST_WAIT)
