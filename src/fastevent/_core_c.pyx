@@ -49,6 +49,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 cdef int64_t LONGEST_WAIT
 cdef object implicit_timeout, ended_error, clear_and_notify, expire, set_and_notify, State
 cdef object Period, event_seconds, longest_wait, wait_seconds
+cdef object new_tuple = tuple.__new__  # a named tuple's own takes three times as long
 from fastevent._config import implicit_timeout
 from fastevent._errors import ended_error
 from fastevent._notify import State, clear_and_notify, expire, set_and_notify
@@ -340,7 +341,7 @@ cdef class EventCore:
         sets = self._sets
         is_set = load_pointer_acquire(&self._flag) == PY_TRUE
         reason = take_reason(self)
-        return State(sets, is_set, reason)
+        return new_tuple(State, (sets, is_set, reason))
 
     def _fe_period(self):
         """Return the timeout in seconds or None, and the start and the deadline in nanoseconds, all of one moment."""
@@ -349,7 +350,7 @@ cdef class EventCore:
         cdef int64_t start = self._start
         cdef int64_t deadline = self._deadline
         unlock_mutex(&self._mutex)
-        return Period(None if seconds == NO_TIMEOUT else seconds, start, deadline)
+        return new_tuple(Period, (None if seconds == NO_TIMEOUT else seconds, start, deadline))
 
     def _fe_deadline(self):
         return load_time_relaxed(&self._deadline)
@@ -390,7 +391,8 @@ cdef class EventCore:
     def _fe_call_once(self, key, function):
         """Take the callback of that *key* out and call *function*; do nothing if it has been taken out before."""
         # No signal handler runs in between, as this is compiled: what one raises cannot lose the callback.
-        if self._fe_callbacks.pop(key, None) is not None:
+        cdef dict callbacks = self._fe_callbacks
+        if callbacks.pop(key, None) is not None:
             function(self)
 
     def _at_fork_reinit(self):

@@ -7,12 +7,12 @@ It behaves as `_core_c.pyx` does, by another algorithm; neither explains the oth
    race builds another one. So each change is one step. (test_interleavings)
 2. An unset period, from a clear() to the next set(), has one dict of waiters, which all its states share. `wait()` adds its
    waiter, and then looks whether the period is over; `set()` ends the period, and then wakes the waiters. So none is missed.
-3. Waking takes the waiter out of the dict, and only waiters of a period that is over are taken out. So a waiter that finds itself
-   out of the dict knows that a set() woke it, whatever a clear() has done since.
-4. With the GIL, a set() wakes only the first waiters, because threads that all wait for the GIL slow each other down. Each waiter
-   that was woken wakes another one as it leaves, by a return or by an exception. Any later set() wakes some more.
-5. A method that keeps a state across a call moves on to the newest one before it drops it. Otherwise a long chain of states, which
-   other threads have made meanwhile, would be freed by recursion.
+3. Waking takes the waiter out of the dict, and only waiters of a period that is over are taken out. So a waiter that finds
+   itself out of the dict knows that a set() woke it, whatever a clear() has done since.
+4. With the GIL, a set() wakes only the first waiters, because threads that all wait for the GIL slow each other down. Each
+   waiter that was woken wakes another one as it leaves, by a return or by an exception. Any later set() wakes some more.
+5. A method that keeps a state across a call moves on to the newest one before it drops it. Otherwise a long chain of states,
+   which other threads have made meanwhile, would be freed by recursion.
 
 No lock is held at any point, so a signal handler, a finalizer or a weakref callback may call any method at any time.
 """
@@ -280,7 +280,8 @@ class EventCore:
         return state
 
     def _fe_try_set(self, reason: object, pending: Pending, only_if_expired: bool = False) -> None:
-        """Set the flag and wake waiters, and leave subscribers to the caller: append to *pending* what they must be notified of.
+        """Set the flag and wake waiters, and leave subscribers to the caller: append to *pending* what they must be notified
+        of.
 
         If *only_if_expired*, set the flag only once the deadline has passed.
         """

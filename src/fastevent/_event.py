@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from inspect import iscoroutinefunction
 from math import inf
 from reprlib import recursive_repr
 from types import TracebackType
@@ -15,7 +14,7 @@ from fastevent import _notify, _scopes, _wait
 from fastevent._config import check_interval
 from fastevent._core import EventCore, attach
 from fastevent._errors import EventStatus, EventTimeout, describe, one_line
-from fastevent._notify import Children, Waker
+from fastevent._notify import NO_SUBSCRIBERS
 from fastevent._time import NEVER, event_seconds, monotonic_ns, positive_seconds
 
 if TYPE_CHECKING:
@@ -46,20 +45,20 @@ class _Attribute:
 class Event(EventCore, ThreadingEvent):
     """A `threading.Event` with a timeout and with cancellation: a flag that threads and tasks set, poll and wait for.
 
-    *timeout* is in seconds and runs from now, by the clock of `time.monotonic()`. `check_timeout()` tells whether it has passed.
-    Zero times out at once, `inf` never. Without a timeout the event never times out, unless
-    `WORKFLOW_CORE_EVENT_DEFAULT_TIMEOUT` is set. With *set_on_timeout* the event is self-setting: it is set at its deadline, with
-    an `EventTimeout` as the reason.
+    *timeout* is in seconds and runs from now, by the clock of `time.monotonic()`. `check_timeout()` tells whether it has
+    passed. Zero times out at once, `inf` never. Without a timeout the event never times out, unless
+    `WORKFLOW_CORE_EVENT_DEFAULT_TIMEOUT` is set. With *set_on_timeout* the event is self-setting: it is set at its deadline,
+    with an `EventTimeout` as the reason.
 
-    *parents* are other events. When one of them is set, this event is set for the same reason, before the parent's `set()` returns;
-    if a parent is set already, it is set from the start. It keeps its parents alive; they do not keep it alive. Parents are named
-    when an event is made, so there are no cycles.
+    *parents* are other events. When one of them is set, this event is set for the same reason, before the parent's `set()`
+    returns; if a parent is set already, it is set from the start. It keeps its parents alive; they do not keep it alive.
+    Parents are named when an event is made, so there are no cycles.
 
     *name* is any text. It appears in `repr()`, `status()` and the texts of exceptions.
 
-    Raises `TypeError` for a timeout that is not a number, for a parent that is not a `fastevent.Event` and for a name that is not
-    a text; `ValueError` for a timeout that is negative or NaN and for *set_on_timeout* without a timeout; `RuntimeError` for
-    *set_on_timeout* where no thread can be started.
+    Raises `TypeError` for a timeout that is not a number, for a parent that is not a `fastevent.Event` and for a name that is
+    not a text; `ValueError` for a timeout that is negative or NaN and for *set_on_timeout* without a timeout; `RuntimeError`
+    for *set_on_timeout* where no thread can be started.
 
     Thread safety: any thread, signal handler or finalizer may call any method at any time, except `set_on_signals()`, which is
     for the main thread.
@@ -68,19 +67,18 @@ class Event(EventCore, ThreadingEvent):
     # The core supplies __init__, is_set, flag, check_timeout, check, set, clear and wait: see `_core_py.py` for their code.
 
     if not TYPE_CHECKING:
-        # Empty until there is one: see `_notify`. Private names begin with `_fe_`, because classes derived from
+        # See `_notify`. Private names begin with `_fe_`, because classes derived from
         # `threading.Event` have names of their own.
-        _fe_children: dict = {}  # noqa: RUF012
-        _fe_callbacks: dict = {}  # noqa: RUF012
-        _fe_wakers: dict = {}  # noqa: RUF012
+        _fe_children = _fe_callbacks = _fe_wakers = NO_SUBSCRIBERS
         _fe_parents: tuple = ()
         _fe_name = None
 
     def _fe_init_options(self, parents: Iterable[EventCore], set_on_timeout: bool, name: str | None) -> None:
         """Do the part of `__init__` that few events need, and end what an earlier `__init__` began."""
-        if not isinstance(parents, (tuple, list, Iterable)):  # most are one of the first two, which is quick to tell
-            raise TypeError(f"parents must be an iterable of fastevent.Event objects, not {parents!r}")
-        parents = tuple(parents)
+        if type(parents) is not tuple:
+            if not isinstance(parents, (list, Iterable)):  # most are a list, which is quick to tell
+                raise TypeError(f"parents must be an iterable of fastevent.Event objects, not {parents!r}")
+            parents = tuple(parents)
         for parent in parents:
             if not isinstance(parent, Event):
                 raise TypeError(f"a parent must be a fastevent.Event, not {parent!r}")
@@ -88,11 +86,13 @@ class Event(EventCore, ThreadingEvent):
             raise TypeError(f"name must be a text, not {name!r}")
         if set_on_timeout and self._fe_period().timeout is None:
             raise ValueError("set_on_timeout=True needs a timeout, not None")
-        for parent in self._fe_parents:
+        for parent in self._fe_parents:  # of an earlier call
             _notify.remove_child(parent, self)
+        # Not `self._fe_parents = …`: the interpreter would make room for it in every event.
         own = vars(self)
-        own["_fe_name"] = name
         own["_fe_parents"] = parents
+        if name is not None or self._fe_name is not None:
+            own["_fe_name"] = name
         if set_on_timeout or self._fe_self_setting:
             self._fe_self_setting = bool(set_on_timeout)
             _notify.schedule(self)
@@ -119,11 +119,12 @@ class Event(EventCore, ThreadingEvent):
         """
         return self._fe_read().reason
 
-    def restart_timeout(self, timeout: float | None = ...) -> bool:  # type: ignore[assignment]
-        """Start the timeout anew from now, with *timeout* as the new number of seconds if given. Return True if that was in time.
+    def restart_timeout(self, timeout: Any = ...) -> bool:
+        """Start the timeout anew from now, with *timeout* as the new number of seconds if given. Return True if that was in
+        time.
 
-        If the event is set or has timed out, return False and change nothing. Flag and reason stay. So a watchdog's sign of life
-        loses no cancellation, as `clear()` may. Calls that already wait for the event follow the new deadline.
+        If the event is set or has timed out, return False and change nothing. Flag and reason stay. So a watchdog's sign of
+        life loses no cancellation, as `clear()` may. Calls that already wait for the event follow the new deadline.
 
         Raises `ValueError` without a number if the event has no timeout, and for a number that is negative or NaN; `TypeError`
         for what is not a number (None is none: `inf` never times out).
@@ -206,18 +207,14 @@ class Event(EventCore, ThreadingEvent):
         """Have *function* called with the event, once, the next time it is set; at once if it is set already.
 
         The thread that calls `set()` makes the call, after it has woken the waiters and set the children, in the order in which
-        callbacks were added. If a timeout or a signal of `set_on_signals()` sets the event, a helper thread makes it instead, and
-        so it does for a set that arrives from another process or machine. What *function* raises is logged to the logger
+        callbacks were added. If a timeout or a signal of `set_on_signals()` sets the event, a helper thread makes it instead,
+        and so it does for a set that arrives from another process or machine. What *function* raises is logged to the logger
         `fastevent`, and stops neither the other callbacks nor `set()`.
 
         Raises `TypeError` if *function* is not callable, or is a coroutine function.
 
         Thread safety: safe on shared objects. No lock is held while a callback runs.
         """
-        if not callable(function):
-            raise TypeError(f"a callback must be callable, not {function!r}")
-        if iscoroutinefunction(function):
-            raise TypeError(f"a callback must be a plain function, not the coroutine function {function!r}")
         _notify.add_callback(self, function)
 
     def remove_callback(self: _E, function: Callable[[_E], object]) -> int:
@@ -230,9 +227,9 @@ class Event(EventCore, ThreadingEvent):
     def callback(self, function: Callable[..., object], /, *args: Any, **kwargs: Any) -> AbstractContextManager[None]:
         """Return a context manager in which `function(*args, **kwargs)` is called once if the event is set, at once if it is.
 
-        When the block has been left, the function is not running in another thread and will not be called: leaving the block takes
-        back a call that has not begun, and waits for one that has, unless it runs in this very thread. What the function raises
-        is logged. An exception from a signal handler, such as Ctrl-C, ends that waiting, and the promise with it.
+        When the block has been left, the function is not running in another thread and will not be called: leaving the block
+        takes back a call that has not begun, and waits for one that has, unless it runs in this very thread. What the function
+        raises is logged. An exception from a signal handler, such as Ctrl-C, ends that waiting, and the promise with it.
 
         Raises `TypeError` if *function* is not callable, or is a coroutine function.
 
@@ -243,7 +240,8 @@ class Event(EventCore, ThreadingEvent):
     async def wait_async(self, timeout: float | None = None) -> bool:
         """Do what `wait()` does, for a task of `asyncio` or `trio`: other tasks run meanwhile, and no thread is blocked.
 
-        A task that is cancelled leaves nothing behind. Raises as `wait()` does, and `RuntimeError` outside `asyncio` and `trio`.
+        A task that is cancelled leaves nothing behind. Raises as `wait()` does, and `RuntimeError` outside `asyncio` and
+        `trio`.
 
         Thread safety: safe on shared objects. Any number of tasks, in any number of loops and threads, may wait for an event.
         """
@@ -253,8 +251,8 @@ class Event(EventCore, ThreadingEvent):
         """Run `function(*args, **kwargs)` in a thread, with the context variables of the task. Return or raise what it does.
 
         If the task is cancelled, the event is set, the thread is waited for, and then the cancellation goes on. A further
-        cancellation does not end that waiting. The function's result is dropped then, and what it raises is logged unless it is an
-        `EventCancelled`. An event that is set raises nothing here: the function decides what that means.
+        cancellation does not end that waiting. The function's result is dropped then, and what it raises is logged unless it is
+        an `EventCancelled`. An event that is set raises nothing here: the function decides what that means.
 
         Raises `RuntimeError` outside `asyncio` and `trio`.
 
@@ -265,9 +263,9 @@ class Event(EventCore, ThreadingEvent):
     def ticks(self, interval: float | None = None) -> Iterator[int]:
         """Count 0, 1, 2 and so on, one every *interval* seconds, until the event is set or has timed out.
 
-        The first tick comes at once; the others keep to its grid. A round that takes longer than the interval skips the ticks that
-        it missed, and the numbers go on without a gap. Without *interval* the check interval counts: see `check_interval()`. A
-        pause ends when the event is set or times out, and no tick follows.
+        The first tick comes at once; the others keep to its grid. A round that takes longer than the interval skips the ticks
+        that it missed, and the numbers go on without a gap. Without *interval* the check interval counts: see
+        `check_interval()`. A pause ends when the event is set or times out, and no tick follows.
 
         Raises `TypeError` for an interval that is not a number, `ValueError` for one that is not above zero.
 
@@ -278,8 +276,8 @@ class Event(EventCore, ThreadingEvent):
     def fileno(self) -> int:
         """Return a file descriptor that is readable while the event is set, for `select`, `selectors` and event loops.
 
-        It is made at the first call and closed with the event. Do not read from it. In a forked child, the first use replaces it by
-        another one of the same number. Raises `OSError` if the system has no descriptor left.
+        It is made at the first call and closed with the event. Do not read from it. In a forked child, the first use replaces
+        it by another one of the same number. Raises `OSError` if the system has no descriptor left.
 
         Thread safety: safe on shared objects.
         """
@@ -288,13 +286,13 @@ class Event(EventCore, ThreadingEvent):
     def set_on_signals(self: _E, *signals: int) -> AbstractContextManager[_E]:
         """Return a context manager in which the first of the *signals* sets the event; SIGINT and SIGTERM if none is named.
 
-        The reason is the signal, as a `signal.Signals`. The first signal is the first one since the block was entered or the event
-        was last cleared. A second one does what that signal did before the block: a second Ctrl-C raises `KeyboardInterrupt`, a
-        second SIGTERM ends the process if that was its action. Such blocks may be nested.
+        The reason is the signal, as a `signal.Signals`. The first signal is the first one since the block was entered or the
+        event was last cleared. A second one does what that signal did before the block: a second Ctrl-C raises
+        `KeyboardInterrupt`, a second SIGTERM ends the process if that was its action. Such blocks may be nested.
 
         Callbacks run in a helper thread, since a signal handler may have interrupted code that holds the locks that they need.
-        On leaving the block, the earlier handlers are back, and callbacks that its signals caused are waited for. The event stays
-        as it is.
+        On leaving the block, the earlier handlers are back, and callbacks that its signals caused are waited for. The event
+        stays as it is.
 
         Raises `ValueError` outside the main thread, for what is not a signal or cannot be handled, and for a signal whose
         present handler was not installed from Python, as that could not be restored.
@@ -316,8 +314,8 @@ class Event(EventCore, ThreadingEvent):
     async def __aenter__(self: _E) -> _E:
         """Return the event, for `async with event:` in `asyncio` or `trio`. The block owns the event: leaving sets it.
 
-        If the event is set or its own timeout passes, the body is cancelled, and `EventCancelled` or `EventTimeout` is raised in
-        place of the cancellation. To listen to an event that others share, use `async with event.child():`.
+        If the event is set or its own timeout passes, the body is cancelled, and `EventCancelled` or `EventTimeout` is raised
+        in place of the cancellation. To listen to an event that others share, use `async with event.child():`.
         """
         await _scopes.enter_async(self)
         return self
@@ -330,7 +328,7 @@ class Event(EventCore, ThreadingEvent):
     @_Attribute
     def _event(self) -> threading.Event:
         """The event itself, which is a `threading.Event`."""
-        return self  # type: ignore[return-value]
+        return self
 
     @_Attribute
     def _timeout(self) -> float | None:
@@ -358,7 +356,9 @@ class Event(EventCore, ThreadingEvent):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         cls = type(self)
-        if cls.__reduce__ is not object.__reduce__ or getattr(cls, "__getstate__", None) is not getattr(object, "__getstate__", None):
+        if cls.__reduce__ is not object.__reduce__ or getattr(cls, "__getstate__", None) is not getattr(
+            object, "__getstate__", None
+        ):
             return super().__reduce_ex__(protocol)  # a subclass that says how it is pickled
         raise TypeError(
             f"cannot pickle or copy {self!r}: threads of this process wait for this very object; "

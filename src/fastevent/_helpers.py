@@ -165,7 +165,8 @@ def _is_gone(run: Run) -> bool:
 
 
 class Timers:
-    """The thread "fastevent timers". At each deadline it calls `fire(reference)`, if what the weak *reference* refers to is alive.
+    """The thread "fastevent timers". At each deadline it calls `fire(reference)`, if what the weak *reference* refers to is
+    alive.
 
     Of several deadlines for one object, the first counts: *fire* looks whether it still holds, and adds the next one.
     """

@@ -1,7 +1,7 @@
 """Setting and clearing an event, and notifying its subscribers.
 
-A set() goes one way: flag and reason, the threads in `wait()`, the children and theirs breadth first, then wakers, then callbacks.
-A clear() goes one way: flag, wakers, timer.
+A set() goes one way: flag and reason, the threads in `wait()`, the children and theirs breadth first, then wakers, then
+callbacks. A clear() goes one way: flag, wakers, timer.
 
 Subscribers stand in three dicts of an event. A key is an object of its own, so adding and removing one are atomic. An event
 counts how often it was set. A subscriber remembers that count from when it registered, and a set() notifies those registered
@@ -16,6 +16,9 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from functools import partial
+from inspect import CO_COROUTINE
+from types import FunctionType
 from typing import Any, NamedTuple
 
 from fastevent._errors import timeout_error
@@ -30,6 +33,10 @@ Pending = list[tuple[Any, int, Any]]
 Caller = Callable[[Any, object, Callable[[Any], object]], object]
 
 
+#: What an event has in place of a dict of subscribers before it has the first one.
+NO_SUBSCRIBERS: dict[Any, Any] = {}
+
+
 class State(NamedTuple):
     """The flag of an event and what changes with it, at one moment."""
 
@@ -42,11 +49,12 @@ class State(NamedTuple):
 class Waker:
     """A subscriber of our own: `wake()` is called whenever the event changes in a way that may end a wait.
 
-    That is at every set(), at a clear() if the event has a descriptor, and when the deadline comes nearer. The call comes in any
-    thread, in a signal handler, or without need. *waiter* is the thread (its ident) or the task (its name) that waits by it, or None.
+    That is at every set(), at a clear() if the event has a descriptor, and when the deadline comes nearer. The call comes in
+    any thread, in a signal handler, or without need. *waiter* is the thread (its ident) or the task (its name) that waits by
+    it, or None.
     """
 
-    __slots__ = ("wake", "waiter")
+    __slots__ = ("waiter", "wake")
 
     def __init__(self, wake: Callable[[], object], waiter: int | str | None = None) -> None:
         self.wake = wake
@@ -90,12 +98,11 @@ def _set_and_notify(event: Any, reason: object, only_if_expired: bool, call: Cal
     # At the end of the stack, this raises RecursionError before the flag is set, or else there is room for the children, too.
     if event is not None:
         event._fe_try_set(reason, pending, only_if_expired)
-    reached = set()
+    reached: set[tuple[int, int]] = set()
     for parent, sets, cause in pending:  # grows as children are set, so a tree of any depth takes no recursion
-        children = parent._fe_children
-        if children and (id(parent), sets) not in reached:
+        if parent._fe_children and (id(parent), sets) not in reached:
             reached.add((id(parent), sets))
-            for reference, registered_at in list(children.values()):
+            for reference, registered_at in list(parent._fe_children.values()):
                 if registered_at < sets and (child := reference()) is not None:
                     child._fe_try_set(cause, pending)
     for changed, _, _ in pending:
@@ -179,11 +186,25 @@ def unsubscribe(event: Any, waker: Waker) -> None:
     event._fe_wakers.pop(waker, None)
 
 
+def check_callback(function: object) -> None:
+    """Raise `TypeError` if *function* cannot be a callback."""
+    if not callable(function):
+        raise TypeError(f"a callback must be callable, not {function!r}")
+    code = getattr(function.func if isinstance(function, partial) else function, "__code__", None)
+    if code is not None and code.co_flags & CO_COROUTINE:
+        raise TypeError(f"a callback must be a plain function, not the coroutine function {function!r}")
+
+
 def add_callback(event: Any, function: Callable[[Any], object]) -> None:
     """Have *function* called at the next set(); now if the event is set."""
+    if type(function) is not FunctionType or function.__code__.co_flags & CO_COROUTINE:
+        check_callback(function)
     registered_at = event._fe_enable_notify()
     key = object()
-    own_dict(event, "_fe_callbacks")[key] = function, registered_at
+    callbacks = event._fe_callbacks
+    if callbacks is NO_SUBSCRIBERS:
+        callbacks = own_dict(event, "_fe_callbacks")
+    callbacks[key] = function, registered_at
     if event._fe_set_since(registered_at):
         call_now(event, key, function)
 
@@ -197,16 +218,18 @@ def remove_callback(event: Any, function: Callable[[Any], object]) -> int:
 def add_child(parent: Any, child: Any) -> None:
     """Have every set() of *parent* set *child*; set it now if *parent* is set."""
     registered_at = parent._fe_enable_notify()
-    children = own_dict(parent, "_fe_children", Children)
-    if len(children) >= children.limit:
+    children = parent._fe_children
+    if children is NO_SUBSCRIBERS:
+        children = own_dict(parent, "_fe_children", Children)
+    elif len(children) >= children.limit:
         children.drop_dead()
-    key = object()
-    children[key] = weakref.ref(child), registered_at
+    key, reference = object(), weakref.ref(child)
+    children[key] = reference, registered_at
     if parent._fe_set_since(registered_at):
         sets, is_set, reason = parent._fe_read()
         if is_set:
             # As if it had registered before that set(): should the child be cleared, another set() of the parent sets it again.
-            children[key] = weakref.ref(child), sets - 1
+            children[key] = reference, sets - 1
             set_and_notify(child, reason)
 
 
@@ -236,6 +259,5 @@ class Children(dict[object, tuple[weakref.ref[Any], int]]):
 
 
 def own_dict(event: Any, name: str, kind: type[dict[Any, Any]] = dict) -> Any:
-    """Return the event's own dict of that *name*. Its class has an empty one for events without subscribers."""
-    own = getattr(event, name)
-    return own if own else vars(event).setdefault(name, kind())
+    """Return the event's own dict of subscribers of that *name*, made now unless there is one."""
+    return vars(event).setdefault(name, kind())

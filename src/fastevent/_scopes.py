@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from fastevent import _notify
 from fastevent._errors import describe
 from fastevent._helpers import call_later
-from fastevent._time import LONGEST_WAIT, longest_wait
+from fastevent._time import longest_wait
 
 _E = TypeVar("_E")
 

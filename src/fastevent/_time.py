@@ -38,7 +38,8 @@ def private_copy(name: str) -> ModuleType:
     return module
 
 
-#: `time.monotonic_ns()`. Tools that freeze time replace functions of `time` by value in every module; they do not know this object.
+#: `time.monotonic_ns()`. Tools that freeze time replace functions of `time` by value in every module; they do not know this
+#: object.
 monotonic_ns: partial[int] = partial(private_copy("time").monotonic_ns)
 
 

@@ -7,7 +7,6 @@ import threading
 import weakref
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Iterable, Iterator
-from math import inf
 from typing import Any, TypeVar
 
 from fastevent._core import EventCore
@@ -80,7 +79,7 @@ def _wait_for(events: list[_E], enough: int, timeout: float | None, which: Any) 
 
 
 def _wait_while_unset(unset: dict[int, Any], enough: int, end: Callable[[Iterable[Any]], int]) -> None:
-    """Wait until *enough* of the *unset* events were set, or until the *end* of those that are not. Take out those that were."""
+    """Wait until *enough* of the *unset* events were set, or until the *end* of the others. Take out those that were set."""
     token = allocate_lock()  # unlocked: there is something to look at
     token.acquire()
     waker = Waker(lambda: _release(token), get_ident())
@@ -208,7 +207,8 @@ def ticks(event: Any, interval: float) -> Iterator[int]:
     tick, due = 0, monotonic_ns()
 
     def end(unset: Iterable[Any]) -> int:
-        return min(due, event._fe_deadline())
+        deadline: int = event._fe_deadline()
+        return min(due, deadline)
 
     while not (event.is_set() or event.check_timeout()):
         yield tick
@@ -238,8 +238,8 @@ def fileno(event: Any) -> int:
 class Descriptor(Waker):
     """A file descriptor that is readable while its event is set.
 
-    Each thread that changes the flag corrects the descriptor afterwards, until it agrees with the flag as it then is. So the thread
-    that comes last leaves it right, and no lock is needed that a signal handler could meet.
+    Each thread that changes the flag corrects the descriptor afterwards, until it agrees with the flag as it then is. So the
+    thread that comes last leaves it right, and no lock is needed that a signal handler could meet.
     """
 
     __slots__ = ("_event", "_process", "_reopened", "_sockets", "number")
@@ -264,7 +264,7 @@ class Descriptor(Waker):
         number: int = self._sockets[0].fileno()
         return number
 
-    def wake(self) -> None:  # type: ignore[override]
+    def wake(self) -> None:
         event, process = self._event(), os.getpid()
         if event is None:
             return
