@@ -759,6 +759,10 @@ def attach(type cls not None):
     """Make the polls and the creation of *cls* as short as they can be."""
     global core_init
     attach_polls(cls)
+    # `unittest.mock.create_autospec()` asks a callable that is no Python function for the signature of its `__call__`.
+    EventCore.set.__call__ = lambda reason=None: None
+    EventCore.clear.__call__ = lambda: None
+    EventCore.wait.__call__ = lambda timeout=None: None
     core_init = (<PyTypeObject *>EventCore).tp_init
     (<PyTypeObject *>cls).tp_vectorcall = <vectorcallfunc>make_event
 

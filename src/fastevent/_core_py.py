@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastevent._config import implicit_timeout
 from fastevent._errors import ended_error
-from fastevent._notify import Children, Pending, State, Waker, clear_and_notify, complete, expire, set_and_notify
+from fastevent._notify import Children, Pending, State, Waker, clear_and_notify, expire, set_and_notify
 from fastevent._time import LONGEST_WAIT, NEVER, Period, deadline_after, event_seconds, longest_wait, monotonic_ns, wait_seconds
 
 _NEXT = "next"  # the only key of `_State.next`
@@ -261,7 +261,11 @@ class EventCore:
                 waiter.lock.acquire(True, -1 if end == NEVER and left == LONGEST_WAIT else left / 1e9)
             return self._fe_is_over(waiters)  # a set() may have come as time ran out
         finally:
-            complete(self._fe_leave, waiters, waiter)
+            try:
+                self._fe_leave(waiters, waiter)
+            except BaseException:  # from a signal handler: no waiter is left behind
+                self._fe_leave(waiters, waiter)
+                raise
 
     def _fe_leave(self, waiters: _Waiters, waiter: _Waiter) -> None:
         _waits.__dict__.pop(waiter, None)

@@ -72,15 +72,6 @@ def call_later(event: Any, key: object, function: Callable[[Any], object]) -> No
     call_in_helper(call_now, event, key, function)
 
 
-def complete(step: Callable[..., Any], *arguments: Any) -> Any:
-    """Call *step*. If an exception interrupts it, call it again before the exception goes on: a step may be repeated."""
-    try:
-        return step(*arguments)
-    except BaseException:
-        step(*arguments)
-        raise
-
-
 def set_and_notify(event: Any, reason: object = None, only_if_expired: bool = False, call: Caller = call_now) -> None:
     """Set the *event* and notify its subscribers. If *only_if_expired*, do so only once its deadline has passed.
 
@@ -125,7 +116,11 @@ def clear_and_notify(event: Any) -> None:
     """Clear an event that is self-setting or has a descriptor."""
     if event._fe_self_setting:
         expire(event)  # a deadline that has passed counts, even if no thread has noticed it
-    complete(_clear_and_notify, event)
+    try:
+        _clear_and_notify(event)
+    except BaseException:  # from a signal handler
+        _clear_and_notify(event)
+        raise
 
 
 def _clear_and_notify(event: Any) -> None:

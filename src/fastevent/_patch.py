@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
+import warnings
+from collections.abc import Iterator
 from math import inf
+from types import BuiltinFunctionType
 from typing import Any
 
 from fastevent._config import implicit_timeout
+from fastevent._core import EventCore, core
 from fastevent._event import Event
 
 
 class PatientEvent(Event):
     """An `Event` that has no timeout unless it is given one.
 
-    What `threading.Event` becomes where `WORKFLOW_CORE_EVENT_DEFAULT_TIMEOUT` is set: who wrote `threading.Event()`, as the
-    standard library does, means a wait that only `set()` ends.
+    It takes the place of `threading.Event` where `WORKFLOW_CORE_EVENT_DEFAULT_TIMEOUT` is set, because code that calls
+    `threading.Event()`, as the standard library does, means a wait that only `set()` ends.
     """
 
     def __init__(self, timeout: float | None = None, **options: Any) -> None:
@@ -27,30 +32,59 @@ _before: type[threading.Event] = threading.Event  # what the patch replaced; nev
 def patch_threading() -> None:
     """Replace `threading.Event` with `fastevent.Event` in this process, also in `threading`, where every `Thread` makes one.
 
-    From then on, whoever calls `threading.Event()` gets ours. Events that exist stay what they are, and a module that said
-    `from threading import Event` before keeps the old class. So patch as early as you can. A process that is forked inherits
-    the patch; one that is started anew does not. A second call changes nothing.
+    From then on, `threading.Event()` makes one of ours. Events that exist stay what they are, and a module that said
+    `from threading import Event` before keeps the old class. So patch as early as you can. Classes that were derived from
+    `threading.Event` before may call its methods by that name and fail: a `RuntimeWarning` names them. A process that is forked
+    inherits the patch; one that is started anew does not. A second call changes nothing.
 
     Where `WORKFLOW_CORE_EVENT_DEFAULT_TIMEOUT` is set, `threading.Event` becomes a subclass which that variable does not touch.
 
-    Raises `ValueError` if that variable has a bad value.
+    Raises `ValueError` if that variable has a bad value; `RuntimeError` where gevent or eventlet has replaced the locks of
+    threads and a wait of ours would stop all green threads.
 
     Thread safety: safe to call from any thread at any time.
     """
     global _before
     ours = Event if implicit_timeout() is None else PatientEvent
     now = threading.Event
-    if now is not ours:
-        _before = now
-        threading.Event = ours  # type: ignore[misc]
+    if now is ours:
+        return
+    if _has_green_locks():
+        raise RuntimeError(
+            "patch_threading() would stop all green threads at the first wait, because gevent or eventlet has replaced the locks "
+            "of threads; set FASTEVENT_PURE_PYTHON=1 and import fastevent after the monkey patching"
+        )
+    derived = sorted(f"{cls.__module__}.{cls.__qualname__}" for cls in _derived_from(now))
+    if derived:
+        warnings.warn(
+            f"derived from threading.Event before patch_threading(), and not changed by it: {', '.join(derived)}; "
+            "call patch_threading() before these classes are defined",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    _before = now
+    threading.Event = ours  # type: ignore[misc]
 
 
 def unpatch_threading() -> None:
     """Put back what `patch_threading` replaced; events that exist stay what they are.
 
-    Changes nothing without a patch, or if somebody else has put another class there since.
+    Changes nothing without a patch, or if another class has been put there since.
 
     Thread safety: safe to call from any thread at any time.
     """
     if threading.Event in (Event, PatientEvent):
         threading.Event = _before  # type: ignore[misc]
+
+
+def _has_green_locks() -> bool:
+    """Return whether the locks of threads are not the interpreter's, and the core's are not these."""
+    allocate = _thread.allocate_lock
+    return not isinstance(allocate, BuiltinFunctionType) and getattr(core, "allocate_lock", None) is not allocate
+
+
+def _derived_from(cls: type) -> Iterator[type]:
+    for derived in cls.__subclasses__():
+        if not issubclass(derived, EventCore):
+            yield derived
+            yield from _derived_from(derived)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from fastevent._core import EventCore
-from fastevent._notify import Waker, complete, expire, subscribe, unsubscribe
+from fastevent._notify import Waker, expire, subscribe, unsubscribe
 from fastevent._time import LONGEST_WAIT, NEVER, deadline_after, longest_wait, monotonic_ns, wait_seconds
 
 _E = TypeVar("_E", bound=EventCore)
@@ -115,7 +115,11 @@ def _wait_while_unset(unset: dict[int, Any], enough: int, end: Callable[[Iterabl
             left = longest if until == NEVER else min(until - now, longest)
             token.acquire(True, -1 if until == NEVER and left == LONGEST_WAIT else left / 1e9)
     finally:
-        complete(leave)
+        try:
+            leave()
+        except BaseException:  # from a signal handler: no waker is left behind
+            leave()
+            raise
 
 
 _tokens: Any = threading.local()  # its `__dict__` has those of the waits of this thread
