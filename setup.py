@@ -2,6 +2,7 @@
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -9,11 +10,12 @@ from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 from setuptools.errors import CCompilerError, ExecError, PlatformError
 
-PURE = os.environ.get("FASTEVENT_PURE_PYTHON") == "1" or sys.implementation.name != "cpython"
+PURE = os.environ.get("FASTEVENT_PURE_PYTHON", "") not in ("", "0") or sys.implementation.name != "cpython"
+CORE = Extension("fastevent._core_c", ["src/fastevent/_core_c.pyx"], depends=["src/fastevent/_core_c.h"])
 
 
 class BuildPy(build_py):
-    """Put `ddeutil.workflow.event` inside the package and on the path: in `ddeutil/` it would break who lives there."""
+    """Put `ddeutil.workflow.event` inside the package: in `ddeutil/` it would break the engine that is installed there."""
 
     def run(self):
         super().run()
@@ -25,17 +27,17 @@ class BuildPy(build_py):
 
 
 class BuildExt(build_ext):
+    """Say what the compiled core needs, and how to build without it."""
+
     def run(self):
         try:
             super().run()
         except (CCompilerError, ExecError, PlatformError) as error:
+            needs = "a C compiler and Python's headers" if find_spec("Cython") else "Cython, which is not installed"
             raise SystemExit(
                 f"fastevent: the compiled core does not build: {error}\n"
-                "It needs a C compiler and Python's headers. FASTEVENT_PURE_PYTHON=1 builds without it."
+                f"It needs {needs}. FASTEVENT_PURE_PYTHON=1 builds without it."
             ) from error
 
 
-setup(
-    cmdclass={"build_py": BuildPy, "build_ext": BuildExt},
-    ext_modules=[] if PURE else [Extension("fastevent._core_c", ["src/fastevent/_core_c.pyx"])],
-)
+setup(cmdclass={"build_py": BuildPy, "build_ext": BuildExt}, ext_modules=[] if PURE else [CORE])

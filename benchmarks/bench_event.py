@@ -21,7 +21,7 @@ import pytest
 import subjects
 from subjects import ALIVE, FLOOR, HANDOVER, HERD, HERE, MEMORY, NAMES, OPERATIONS, POLLERS, THREAD
 
-from fastevent.__main__ import LockAsEvent, bytes_per_event, handover, one_processor
+from fastevent._bench import LockAsEvent, bytes_per_event, handover, one_processor
 
 MANY_TURNS = range(64)
 TURNS = range(3)

@@ -1,7 +1,7 @@
 """Who is measured and what: a table of operations, and one of subjects that says how each of them spells an operation.
 
-A new operation is one line in `OPERATIONS` (or in that of `fastevent.__main__`, if its table shall show it, too), a new peer
-is one entry in `SUBJECTS`.
+A new operation is one line in `OPERATIONS` (or in that of `fastevent._bench`, if `python -m fastevent` shall show it, too),
+a new peer is one entry in `SUBJECTS`.
 """
 
 import os
@@ -17,7 +17,7 @@ from typing import Any
 
 from helpers import load
 
-from fastevent import __main__ as table
+from fastevent import _bench
 
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 if FREE_THREADED:
@@ -34,7 +34,7 @@ OURS = {"threading": None, "wrapper": None}  # the others have none
 
 #: An operation, how its event is made, the statement that is timed, that of the others if it differs; None: they have none.
 OPERATIONS = (
-    *table.OPERATIONS,
+    *_bench.OPERATIONS,
     ("check_timeout(), near its end", "E(timeout=0)", "event.check_timeout()", {"threading": None}),
     (
         "is_set() or check_timeout()",
@@ -187,7 +187,7 @@ SUBJECTS = (
     Subject("threading.Event", "threading:Event", like="threading", note="has no timeout of its own"),
     Subject(
         "wrapper",
-        "fastevent.__main__:Wrapper",
+        "fastevent._bench:Wrapper",
         like="wrapper",
         note="the class that the API reference describes: a `threading.Event` and a timeout inside",
     ),

@@ -17,7 +17,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     for variable in list(os.environ):
-        if variable.startswith(("FASTEVENT_", "WORKFLOW_CORE_EVENT_")):
+        if variable.startswith(("FASTEVENT_", "WORKFLOW_CORE_EVENT_")) and variable != "FASTEVENT_TEST_SCALE":
             del os.environ[variable]
     CORES["py"] = load(pure=True)
     if not config.getoption("--no-c-extensions"):

@@ -152,4 +152,4 @@ def main(seconds):
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]))
+    main(float(sys.argv[1]) if sys.argv[1:] else 20.0)

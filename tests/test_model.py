@@ -22,8 +22,10 @@ from hypothesis.stateful import (  # noqa: E402
 )
 
 #: `make soak` asks for more.
-EXAMPLES = int(os.environ.get("FASTEVENT_TEST_EXAMPLES", "150"))
-SETTINGS = settings(max_examples=EXAMPLES, deadline=None, derandomize=EXAMPLES == 150, suppress_health_check=list(HealthCheck))
+SCALE = int(os.environ.get("FASTEVENT_TEST_SCALE", "1"))
+SETTINGS = settings(
+    max_examples=150 * SCALE, deadline=None, derandomize=SCALE == 1, suppress_health_check=list(HealthCheck)
+)
 
 TIMEOUTS = st.sampled_from([None, 0, 0.0, 300, 1e300, float("inf")])
 

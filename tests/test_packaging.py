@@ -1,6 +1,7 @@
 """What a user installs: the contents of the wheels and of the sdist, in fresh environments."""
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -17,6 +18,7 @@ ENGINE = "ddeutil-workflow==0.0.86"
 MODULES = {
     "__init__",
     "__main__",
+    "_bench",
     "_config",
     "_core_py",
     "_coroutines",
@@ -39,10 +41,10 @@ if "c" not in CORES:
     pytest.skip("there is no compiled core to build here", allow_module_level=True)
 
 
-def run(*command, fails=False, **environment):
+def run(*command, fails=False, cwd=None, **environment):
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("FASTEVENT_")}
     done = subprocess.run(
-        [str(word) for word in command], env={**inherited, **environment}, capture_output=True, text=True, timeout=600
+        [str(word) for word in command], env={**inherited, **environment}, cwd=cwd, capture_output=True, text=True, timeout=600
     )
     assert (done.returncode != 0) is fails, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -73,7 +75,7 @@ def wheels(unpacked, tmp_path_factory):
     """The wheels of both kinds, built from the sdist, which was itself made in pure mode."""
     return {
         "c": build(unpacked, tmp_path_factory.mktemp("wheel-c"), "--wheel"),
-        "py": build(unpacked, tmp_path_factory.mktemp("wheel-py"), "--wheel", FASTEVENT_PURE_PYTHON="1"),
+        "py": build(unpacked, tmp_path_factory.mktemp("wheel-py"), "--wheel", FASTEVENT_PURE_PYTHON="yes"),
     }
 
 
@@ -156,6 +158,14 @@ def test_an_editable_install_has_both_import_paths(unpacked, environment):
     assert python("-c", code) == "c True\n"
 
 
-def test_without_a_compiler_the_build_fails_and_names_the_way_out(unpacked, tmp_path):
+def test_a_build_without_a_compiler_names_it_and_the_way_out(unpacked, tmp_path):
     output = run(sys.executable, "-m", "build", "-o", tmp_path, "--wheel", unpacked, fails=True, CC="no-such-compiler")
-    assert "FASTEVENT_PURE_PYTHON=1 builds without it" in output
+    assert "It needs a C compiler and Python's headers. FASTEVENT_PURE_PYTHON=1 builds without it." in output
+
+
+def test_a_build_without_cython_names_it(unpacked, environment, tmp_path):
+    install, python = environment
+    install("setuptools>=77")
+    source = shutil.copytree(unpacked, tmp_path / "source", ignore=shutil.ignore_patterns("build", "*.c"))
+    output = python("setup.py", "-q", "build_ext", cwd=source, fails=True)
+    assert "It needs Cython, which is not installed. FASTEVENT_PURE_PYTHON=1 builds without it." in output

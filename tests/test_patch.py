@@ -252,7 +252,7 @@ print(json.dumps({
     "argv": sys.argv,
     "path": sys.path,
     "name": __name__,
-    "file": __file__,
+    "file": globals().get("__file__"),
     "package": __package__,
     "spec": __spec__ and [__spec__.name, __spec__.origin],
     "loader": type(__loader__).__name__,
@@ -295,10 +295,10 @@ def programs(tmp_path_factory):
 
 @pytest.mark.parametrize(
     "program",
-    ["probe.py", *LINK, "compiled.pyc", "folder", "archive.zip", "-m probe", "-m package", "-m package.__main__"],
+    ["probe.py", *LINK, "compiled.pyc", "folder", "archive.zip", "-m probe", "-m package", "-m package.__main__", "-c"],
 )
 def test_a_program_sees_what_it_sees_without(core, programs, program):
-    started = [*program.split(), "3", "-m", "--json", "run", "--", "-x"]
+    started = [*program.split(), *([PROBE] if program == "-c" else []), "3", "-m", "--json", "run", "--", "-x"]
     with_patch = start(core, "-m", "fastevent", "run", *started, cwd=programs)
     without = start(core, *started, cwd=programs)
     assert (with_patch.returncode, with_patch.stderr) == (without.returncode, without.stderr) == (3, "")
@@ -306,10 +306,10 @@ def test_a_program_sees_what_it_sees_without(core, programs, program):
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="-P is new in 3.11")
-@pytest.mark.parametrize("program", ["probe.py", "folder", "archive.zip"])
+@pytest.mark.parametrize("program", [["probe.py"], ["folder"], ["archive.zip"], ["-c", PROBE]])
 def test_a_safe_path_stays_safe(core, programs, program):
-    with_patch = start(core, "-P", "-m", "fastevent", "run", program, "0", cwd=programs)
-    without = start(core, "-P", program, "0", cwd=programs)
+    with_patch = start(core, "-P", "-m", "fastevent", "run", *program, "0", cwd=programs)
+    without = start(core, "-P", *program, "0", cwd=programs)
     assert json.loads(with_patch.stdout) == json.loads(without.stdout)
 
 
@@ -370,8 +370,10 @@ def test_a_folder_is_run_once(core, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run"], "the following arguments are required"),
-        (["run", "no-such-file.py"], "there is no file 'no-such-file.py'"),
+        (["run"], "python -m fastevent run: error: the following arguments are required"),
+        (["run", "-x", "program.py"], "python -m fastevent run: error: unrecognized arguments: -x"),
+        (["run", "-m", "-c", "program"], "python -m fastevent run: error: argument -c: not allowed with argument -m"),
+        (["run", "no-such-file.py"], "python -m fastevent run: error: there is no file 'no-such-file.py'"),
         (["run", "-m", "no_such_module"], "No module named no_such_module"),
     ],
 )

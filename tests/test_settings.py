@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 from conftest import CORES
@@ -19,6 +20,10 @@ SHOW = "import fastevent as f; print(f.default_timeout(), f.check_interval(), f.
 
 def test_unset_they_are_300_and_a_tenth_and_a_plain_event_has_no_timeout(core):
     assert python(SHOW, core) == "300.0 0.1 None 7.0\n"
+
+
+def test_empty_they_count_as_unset(core):
+    assert python(SHOW, core, **{DEFAULT: "", INTERVAL: ""}) == "300.0 0.1 None 7.0\n"
 
 
 def test_set_they_apply(core):
@@ -42,7 +47,7 @@ def test_they_are_read_once_at_first_use(core):
     assert python(code, core) == "5.0 5.0 5.0\n"
 
 
-@pytest.mark.parametrize("value", ["", "soon", "nan", "0", "-1", "1,5", "0x10"])
+@pytest.mark.parametrize("value", [" ", "soon", "5m", "nan", "0", "-1", "1,5", "0x10"])
 @pytest.mark.parametrize("variable", [DEFAULT, INTERVAL])
 def test_a_bad_value_is_an_error_at_use_that_names_both(core, variable, value):
     code = f"""if True:
@@ -92,8 +97,10 @@ def test_implementation(fastevent, core):
 
 
 @needs_c
-@pytest.mark.parametrize(("value", "implementation"), [("1", "python"), ("0", "c"), ("", "c")])
-def test_the_switch_wants_a_one(value, implementation):
+@pytest.mark.parametrize(
+    ("value", "implementation"), [("1", "python"), ("true", "python"), ("no", "python"), ("0", "c"), ("", "c")]
+)
+def test_the_switch_takes_any_value_but_0(value, implementation):
     code = "import fastevent; print(fastevent.IMPLEMENTATION)"
     assert python(code, FASTEVENT_PURE_PYTHON=value) == f"{implementation}\n"
 
@@ -130,7 +137,11 @@ def test_the_gil_stays_off(core):
     assert python(code, core) == "True\n"
 
 
-# python -m fastevent
+# python -m fastevent and the version
+
+
+def test_the_version_is_that_of_the_distribution(fastevent):
+    assert fastevent.__version__ == version("fastevent")
 
 
 def run(core, *arguments, **environment):
@@ -177,5 +188,15 @@ def test_main_names_a_broken_variable(core):
     assert f"{DEFAULT} must be a number of seconds above zero, not 'soon'" in done.stderr
 
 
-def test_main_refuses_what_it_does_not_know(core):
-    assert run(core, "--colour").returncode == 2
+def test_main_shows_its_version(core, fastevent):
+    done = run(core, "--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"fastevent {fastevent.__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [("--colour", "unrecognized arguments: --colour"), ("runn", "argument COMMAND: invalid choice: 'runn'")],
+)
+def test_main_names_what_it_does_not_know(core, argument, message):
+    done = run(core, argument)
+    assert done.returncode == 2 and f"python -m fastevent: error: {message}" in done.stderr

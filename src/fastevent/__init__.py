@@ -7,6 +7,8 @@ from fastevent._event import Event
 from fastevent._patch import patch_threading, unpatch_threading
 from fastevent._wait import wait_all, wait_any
 
+__version__ = "0.1.0"
+
 __all__ = [
     "IMPLEMENTATION",
     "Event",

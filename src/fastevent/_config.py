@@ -1,4 +1,4 @@
-"""The environment variables: read once, at first use, so that importing never fails."""
+"""The environment variables. Each is read once, at its first use, so that importing never fails."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ CHECK_INTERVAL = "WORKFLOW_CORE_EVENT_CHECK_INTERVAL"
 
 @cache
 def _setting(variable: str) -> float | None:
-    text = os.environ.get(variable)
-    if text is None:
+    text = os.environ.get(variable, "")
+    if not text:  # compose files and CI write an empty value for "unset"
         return None
     try:
         seconds = float(text)
@@ -24,7 +24,7 @@ def _setting(variable: str) -> float | None:
 
 
 def default_timeout() -> float:
-    """Return the default timeout in seconds: `WORKFLOW_CORE_EVENT_DEFAULT_TIMEOUT`, 300.0 where that is unset.
+    """Return the default timeout in seconds: `WORKFLOW_CORE_EVENT_DEFAULT_TIMEOUT`, 300.0 if that is unset or empty.
 
     Raises `ValueError`, naming the variable and its value, if that is not a number above zero.
 
@@ -35,7 +35,7 @@ def default_timeout() -> float:
 
 
 def check_interval() -> float:
-    """Return the check interval in seconds: `WORKFLOW_CORE_EVENT_CHECK_INTERVAL`, 0.1 where that is unset.
+    """Return the check interval in seconds: `WORKFLOW_CORE_EVENT_CHECK_INTERVAL`, 0.1 if that is unset or empty.
 
     Raises `ValueError`, naming the variable and its value, if that is not a number above zero.
 
@@ -46,7 +46,7 @@ def check_interval() -> float:
 
 
 def implicit_timeout() -> float | None:
-    """Return the timeout of an event made without one: the variable's where it is set, else None.
+    """Return the timeout of an event made without one: the variable's value, or None if that is unset or empty.
 
     Raises `ValueError` as `default_timeout` does.
     """
