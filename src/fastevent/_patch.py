@@ -51,7 +51,7 @@ def patch_threading() -> None:
         return
     if _has_green_locks():
         raise RuntimeError(
-            "patch_threading() would stop all green threads at the first wait, because gevent or eventlet has replaced the locks "
+            "patch_threading() would stop all green threads at the first wait, because gevent or eventlet has replaced locks "
             "of threads; set FASTEVENT_PURE_PYTHON=1 and import fastevent after the monkey patching"
         )
     derived = sorted(f"{cls.__module__}.{cls.__qualname__}" for cls in _derived_from(now))
