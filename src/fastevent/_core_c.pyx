@@ -703,34 +703,41 @@ cdef object make_event(PyTypeObject *cls, PyObject **args, size_t nargsf, PyObje
     """Call the class that attach() had, without the tuple and the dict that `type.__call__` makes."""
     cdef Py_ssize_t count = PyVectorcall_NARGS(nargsf)
     cdef Py_ssize_t named = 0 if names == NULL else PyTuple_GET_SIZE(<object>names)
+    if count + named <= 1 and cls.tp_new == new_event and cls.tp_init == core_init:
+        if named == 0 or PyUnicode_CompareWithASCIIString(<object>PyTuple_GET_ITEM(<object>names, 0), "timeout") == 0:
+            self = <EventCore>new_event(cls, NULL, NULL)
+            init_timeout(self, None if count + named == 0 else <object>args[0])
+            return self
+    return make_event_with_options(cls, args, count, named, names)
+
+
+cdef object make_event_with_options(PyTypeObject *cls, PyObject **args, Py_ssize_t count, Py_ssize_t named, PyObject *names):
     cdef PyObject *timeout = args[0] if count else PY_NONE
     cdef PyObject *parents = NULL
     cdef PyObject *set_on_timeout = PY_FALSE
     cdef PyObject *name = PY_NONE
-    cdef bint plain = count <= 1 and cls.tp_new == new_event and cls.tp_init == core_init
+    cdef bint known = count <= 1 and cls.tp_new == new_event and cls.tp_init == core_init
     cdef Py_ssize_t i
-    for i in range(named if plain else 0):
+    for i in range(named if known else 0):
         keyword = <object>PyTuple_GET_ITEM(<object>names, i)
-        if PyUnicode_CompareWithASCIIString(keyword, "timeout") == 0 and count == 0:
-            timeout = args[i]
-        elif PyUnicode_CompareWithASCIIString(keyword, "parents") == 0:
+        if PyUnicode_CompareWithASCIIString(keyword, "parents") == 0:
             parents = args[count + i]
         elif PyUnicode_CompareWithASCIIString(keyword, "set_on_timeout") == 0:
             set_on_timeout = args[count + i]
         elif PyUnicode_CompareWithASCIIString(keyword, "name") == 0:
             name = args[count + i]
+        elif PyUnicode_CompareWithASCIIString(keyword, "timeout") == 0 and count == 0:
+            timeout = args[i]
         else:
-            plain = False
-    if not plain:  # somebody replaced __new__ or __init__, or the arguments are wrong
-        positional = tuple([<object>args[i] for i in range(count)])
-        keywords = {<object>PyTuple_GET_ITEM(<object>names, i): <object>args[count + i] for i in range(named)}
-        return type.__call__(<object>cls, *positional, **keywords)
-    self = <EventCore>new_event(cls, NULL, NULL)
-    if parents == NULL and set_on_timeout == PY_FALSE and name == PY_NONE:
-        init_timeout(self, <object>timeout)
-    else:
+            known = False
+    if known:
+        self = <EventCore>new_event(cls, NULL, NULL)
         init_event(self, <object>timeout, () if parents == NULL else <object>parents, <object>set_on_timeout, <object>name)
-    return self
+        return self
+    # __new__ or __init__ was replaced, or the arguments are wrong.
+    positional = tuple([<object>args[i] for i in range(count)])
+    keywords = {<object>PyTuple_GET_ITEM(<object>names, i): <object>args[count + i] for i in range(named)}
+    return type.__call__(<object>cls, *positional, **keywords)
 
 
 cdef int ask_for_implicit_seconds() except -1:
