@@ -25,7 +25,7 @@ from _thread import allocate_lock, get_ident
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
-from itertools import compress, repeat
+from itertools import compress, islice, repeat
 from threading import local
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,8 @@ from fastevent._notify import Children, Pending, State, Waker, clear_and_notify,
 from fastevent._time import LONGEST_WAIT, NEVER, Period, deadline_after, event_seconds, longest_wait, monotonic_ns, wait_seconds
 
 _NEXT = "next"  # the only key of `_State.next`
-_WINDOW = 32 if getattr(sys, "_is_gil_enabled", lambda: True)() else sys.maxsize  # how many waiters one set() wakes
+_WAKE_ALL = not getattr(sys, "_is_gil_enabled", lambda: True)()
+_WINDOW = sys.maxsize if _WAKE_ALL else 32  # how many waiters one set() wakes
 
 _waits: Any = local()  # its `__dict__` maps the waiters of this thread, also of its signal handlers, to what they wait for
 
@@ -69,13 +70,11 @@ _Waiters = dict[_Waiter, None]
 def _wake(waiters: _Waiters, count: int) -> None:
     """Wake up to *count* waiters of a period that is over."""
     while count > 0 and waiters:
-        try:
-            waiter, _ = waiters.popitem()
-        except KeyError:  # another thread took the last one
-            return
-        if waiter.is_here():
+        for waiter in list(waiters) if _WAKE_ALL else list(islice(waiters, count)):
             waiter.wake()
-            count -= 1
+            # Taken out only now: an exception from a signal handler in between loses nothing, since set() wakes it again.
+            if waiters.pop(waiter, waiter) is None and waiter.is_here():
+                count -= 1
 
 
 def _after_fork_in_child() -> None:
@@ -106,6 +105,15 @@ class _State:
         self.seconds = seconds  # the timeout
         self.start = start  # when it started, in nanoseconds
         self.deadline = deadline
+
+
+def _unset(state: _State, seconds: float | None) -> _State:
+    """Return an unset state to follow *state*, whose timeout of that many *seconds* starts now."""
+    start, deadline = 0, NEVER
+    if seconds is not None:
+        start = monotonic_ns()
+        deadline = deadline_after(start, seconds)
+    return _State(state.sets, False, {} if state.is_set else state.waiters, None, seconds, start, deadline)
 
 
 class _FirstState:
@@ -144,7 +152,7 @@ class EventCore:
     ) -> None:
         seconds = implicit_timeout() if timeout is None else event_seconds(timeout)
         state = self._fe_newest()
-        while not self._fe_begin_period(state, seconds):
+        while not self._fe_append(state, _unset(state, seconds)):
             state = self._fe_newest()
         del state
         if parents != () or set_on_timeout or name is not None or self._fe_has_options:
@@ -294,13 +302,8 @@ class EventCore:
             if only_if_expired and monotonic_ns() < state.deadline:
                 return
             offer = _State(state.sets + 1, True, state.waiters, reason, state.seconds, state.start, state.deadline)
-            try:
-                if state.next.setdefault(_NEXT, offer) is offer:
-                    return self._fe_finish_set(offer, pending)
-            except BaseException:  # from a signal handler
-                if state.next.get(_NEXT) is offer:
-                    self._fe_finish_set(offer, pending)
-                raise
+            if self._fe_append(state, offer, self._fe_finish_set, offer, pending):
+                return
             while state.next:
                 state = state.next[_NEXT]
         self._fe_finish_set(state, pending)
@@ -314,7 +317,7 @@ class EventCore:
         """Clear the flag and restart the timeout."""
         state = self._fe_newest()
         while state.is_set or state.seconds is not None:
-            if self._fe_begin_period(state, state.seconds):
+            if self._fe_append(state, _unset(state, state.seconds)):
                 return
             while state.next:
                 state = state.next[_NEXT]
@@ -326,27 +329,34 @@ class EventCore:
         """
         state = self._fe_newest()
         while not state.is_set and monotonic_ns() < state.deadline:
-            if self._fe_begin_period(state, state.seconds if seconds is None else seconds):
-                nearer = state.next[_NEXT].deadline < state.deadline
-                if nearer:
-                    for waiter in list(state.waiters):  # still waiting, each looks at its deadline again
-                        waiter.wake()
-                while state.next:
-                    state = state.next[_NEXT]
-                return nearer
+            offer = _unset(state, state.seconds if seconds is None else seconds)
+            before = state.deadline
+            if self._fe_append(state, offer, self._fe_finish_restart, offer, before):
+                return offer.deadline < before
             while state.next:
                 state = state.next[_NEXT]
         return None
 
-    def _fe_begin_period(self, state: _State, seconds: float | None) -> bool:
-        """Offer an unset state, whose timeout starts now, as the successor of *state*. Return whether it was taken."""
-        start, deadline = 0, NEVER
-        if seconds is not None:
-            start = monotonic_ns()
-            deadline = deadline_after(start, seconds)
-        waiters = {} if state.is_set else state.waiters
-        offer = _State(state.sets, False, waiters, None, seconds, start, deadline)
-        return state.next.setdefault(_NEXT, offer) is offer
+    def _fe_finish_restart(self, state: _State, before: int) -> None:
+        if state.deadline < before:
+            for waiter in list(state.waiters):  # each looks at the deadline again, and stays in the dict
+                waiter.wake()
+
+    def _fe_append(self, state: _State, offer: _State, finish: Callable[..., object] | None = None, *arguments: Any) -> bool:
+        """Offer *offer* as the successor of *state*. If it is taken, *finish* the change and return True.
+
+        An exception from a signal handler goes on only after the change is finished. What *finish* does may be repeated.
+        """
+        try:
+            if state.next.setdefault(_NEXT, offer) is not offer:
+                return False
+            if finish:
+                finish(*arguments)
+            return True
+        except BaseException:
+            if finish and state.next.get(_NEXT) is offer:
+                finish(*arguments)
+            raise
 
     def _fe_enable_notify(self) -> int:
         """Have every `set()` from now on notify subscribers. Return how often the event has been set."""

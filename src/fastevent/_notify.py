@@ -153,13 +153,17 @@ def _fire(reference: weakref.ref[Any]) -> None:
 
 def restart(event: Any, seconds: float | None) -> bool:
     """Restart the timeout of the *event*, with *seconds* as the new one if given. Return whether that came in time."""
-    nearer = event._fe_restart(seconds)
-    if nearer is None:
-        return False
-    schedule(event)
-    if nearer:
+    try:
+        nearer = event._fe_restart(seconds)
+        if nearer is not None:
+            schedule(event)
+        if nearer:
+            wake_wakers(event)
+        return nearer is not None
+    except BaseException:  # from a signal handler
+        schedule(event)
         wake_wakers(event)
-    return True
+        raise
 
 
 # Subscribers
