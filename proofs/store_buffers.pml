@@ -1,19 +1,20 @@
-/* What `waiters.pml` cannot see: a processor may delay a store past the loads that follow it in the same thread.
+/* What `compiled_core.pml` leaves out: a processor may delay a store past the loads that follow it in the same thread.
 
-   One thread says clear(), looks for work and waits if there is none; another makes work and says set(). Because both calls
-   change or look at the flag under the mutex, one of the two sees the other. A BUG_ define plants a bug that has to be found. */
+   One thread calls clear(), looks for work and waits if there is none. Another thread makes work and calls set(). Both calls
+   read or change the flag under the mutex, so one of the two threads sees what the other has done. A BUG_ define plants a bug
+   that the search has to find. */
 
 bool flag = true;
 bool work;
 bool mutex;
-bool linked;
+bool queued;       /* the waiter is in the queue */
 bool woken;
-bool clearing;     /* the clearer's store of the flag is on its way */
-bool unlocking;    /* and so, behind it, that of the mutex */
-bool working;      /* the setter's store of the work is on its way */
+bool clearing;     /* the store of the flag by clear() is on its way */
+bool unlocking;    /* the store that unlocks the mutex is on its way, behind it */
+bool working;      /* the store of the work is on its way */
 
-/* A store arrives some time, and those of one thread in their order. To lock the mutex is an atomic operation: it waits for the
-   stores of its thread. */
+/* A store arrives at some time, and the stores of one thread arrive in order. To lock the mutex is an atomic operation, which
+   waits for the stores of its thread. */
 active proctype Memory() {
 end:
     do
@@ -23,7 +24,7 @@ end:
     od
 }
 
-active proctype Clearer() {
+active proctype ClearAndWait() {
 #ifdef BUG_CLEAR_WITHOUT_MUTEX
     clearing = true;
 #else
@@ -38,15 +39,15 @@ active proctype Clearer() {
     atomic { !clearing && !unlocking && !mutex -> mutex = true };
     if
     :: flag
-    :: !flag -> linked = true
+    :: !flag -> queued = true
     fi;
     mutex = false;
-    !linked || woken;    /* a lost wake-up is an invalid end state */
+    !queued || woken;    /* a lost wake-up is an invalid end state */
 done:
     skip
 }
 
-active proctype Setter() {
+active proctype WorkAndSet() {
     working = true;
 #ifdef BUG_LOOK_BEFORE_MUTEX
     if
@@ -60,8 +61,8 @@ active proctype Setter() {
     :: !flag ->
         flag = true;
         if
-        :: linked -> woken = true
-        :: !linked
+        :: queued -> woken = true
+        :: !queued
         fi
     fi;
     mutex = false;
