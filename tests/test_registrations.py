@@ -98,24 +98,28 @@ def test_leaving_waits_for_a_call_that_has_begun(Event):
 
     def leaves():
         with event.callback(slow):
-            slow.begun.wait(PATIENCE)
+            setter.start()
+            assert slow.begun.wait(PATIENCE)
         left.append(slow.ended)
 
-    with Threads(leaves, event.set):
+    setter = threading.Thread(target=event.set)
+    with Threads(leaves):
         assert slow.begun.wait(PATIENCE)
         time.sleep(0.05)  # time to leave too early
         assert not left
         slow.may_end.set()
+    setter.join(PATIENCE)
     assert left == [True]
 
 
 def test_leaving_drops_a_call_that_has_not_begun(Event):
     event, slow, calls = Event(), Slow(), []
     with event.callback(slow):  # it comes first, and delays the other
+        block = event.callback(calls.append, 1)
+        block.__enter__()
         with Threads(event.set):
-            with event.callback(calls.append, 1):
-                assert slow.begun.wait(PATIENCE)
-            assert not event.status().callbacks
+            assert slow.begun.wait(PATIENCE)
+            block.__exit__(None, None, None)
             slow.may_end.set()
     assert not calls
 
@@ -224,7 +228,7 @@ def test_exceptions_of_signal_handlers_leave_nothing(Event):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
-def test_a_forked_child_waits_for_no_thread_of_its_parent(Event):
+def test_a_forked_child_does_not_wait(Event):
     event, slow = Event(), Slow()
     block = event.callback(slow)
     block.__enter__()

@@ -183,7 +183,7 @@ def test_only_an_unexpected_exception_is_logged(fastevent, library, raises, capl
 
 
 @both
-def test_a_callback_that_exits_does_not_end_the_waiting(fastevent, library):
+def test_a_failing_callback_does_not_end_the_waiting(fastevent, library):
     async def main():
         event = fastevent.Event()
         work = Work(event)

@@ -166,7 +166,7 @@ class Watch(Waker):
             return
         if self._event._fe_self_setting and monotonic_ns() >= self._event._fe_deadline():
             expire(self._event)
-        if monotonic_ns() >= self._due():
+        if monotonic_ns() >= self._until():
             end, self._end = self._end, None
             end()
         else:
@@ -175,11 +175,12 @@ class Watch(Waker):
     def _schedule(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        due = self._due()
-        if due != NEVER:
-            self._timer = self._task.call_later(min(due - monotonic_ns(), LONGEST_WAIT) / 1e9, self._look)
+        until = self._until()
+        if until != NEVER:
+            self._timer = self._task.call_later(min(until - monotonic_ns(), LONGEST_WAIT) / 1e9, self._look)
 
-    def _due(self) -> int:
+    def _until(self) -> int:
+        """Return when the watch ends, in nanoseconds: 0 if the event has been set."""
         if self.was_set():
             return 0
         own = self._event._fe_deadline()
