@@ -10,7 +10,7 @@ from reprlib import recursive_repr
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fastevent import _notify, _scopes, _wait
+from fastevent import _async, _notify, _scopes, _wait
 from fastevent._config import check_interval
 from fastevent._core import EventCore, attach
 from fastevent._errors import EventStatus, EventTimeout, describe, one_line
@@ -245,7 +245,7 @@ class Event(EventCore, ThreadingEvent):
 
         Thread safety: safe on shared objects. Any number of tasks, in any number of loops and threads, may wait for an event.
         """
-        return await _wait.wait_async(self, timeout)
+        return await _async.wait_async(self, timeout)
 
     def to_thread(self, function: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Awaitable[_T]:
         """Run `function(*args, **kwargs)` in a thread, with the context variables of the task. Return or raise what it does.
@@ -322,8 +322,8 @@ class Event(EventCore, ThreadingEvent):
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
-        return await _scopes.leave_async(self, error)
+    ) -> None:
+        await _scopes.leave_async(self, error)
 
     @_Attribute
     def _event(self) -> threading.Event:

@@ -185,13 +185,14 @@ def unsubscribe(event: Any, waker: Waker) -> None:
     event._fe_wakers.pop(waker, None)
 
 
-def check_callback(function: object) -> None:
-    """Raise `TypeError` if *function* cannot be a callback."""
+def check_callback(function: object, what: str = "a callback") -> None:
+    """Raise `TypeError` if *function* cannot be called, or is a coroutine function, which does nothing when it is called."""
     if not callable(function):
-        raise TypeError(f"a callback must be callable, not {function!r}")
-    code = getattr(function.func if isinstance(function, partial) else function, "__code__", None)
+        raise TypeError(f"{what} must be callable, not {function!r}")
+    called = function.func if isinstance(function, partial) else function
+    code = getattr(called, "__code__", None) or getattr(type(called).__call__, "__code__", None)
     if code is not None and code.co_flags & CO_COROUTINE:
-        raise TypeError(f"a callback must be a plain function, not the coroutine function {function!r}")
+        raise TypeError(f"{what} must be a plain function, not the coroutine function {function!r}")
 
 
 def add_callback(event: Any, function: Callable[[Any], object]) -> None:

@@ -152,56 +152,6 @@ def waiting(event: Any) -> tuple[str, ...]:
     return tuple(waiter if isinstance(waiter, str) else names.get(waiter, f"thread {waiter}") for waiter in waiters)
 
 
-# A task
-
-
-async def wait_async(event: Any, timeout: float | None) -> bool:
-    """What `Event.wait_async()` does."""
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    if event.is_set():
-        return True
-    deadline = None
-    if timeout is not None:
-        seconds = wait_seconds(timeout)
-        if not seconds > 0:
-            return False
-        deadline = deadline_after(monotonic_ns(), seconds)
-    future = loop.create_future()
-
-    def finish() -> None:
-        if not future.done():
-            future.set_result(None)
-
-    def wake() -> None:
-        try:
-            loop.call_soon_threadsafe(finish)
-        except RuntimeError:
-            if not loop.is_closed():
-                raise
-
-    waker = Waker(wake, "task")
-    try:
-        registered = subscribe(event, waker)
-        while not event._fe_set_since(registered):
-            own = event._fe_deadline()
-            now = monotonic_ns()
-            if event._fe_self_setting and now >= own:
-                expire(event)
-                continue
-            end = own if deadline is None else min(deadline, own) if event._fe_self_setting else deadline
-            if now >= end:
-                return False
-            if future.done():
-                future = loop.create_future()
-                continue
-            await asyncio.wait([future], timeout=min(end - now, LONGEST_WAIT) / 1e9)
-        return True
-    finally:
-        unsubscribe(event, waker)
-
-
 # A loop with pauses
 
 

@@ -1,0 +1,321 @@
+"""`with event.callback(function)`: a call that ends, or never begins, before the block is left."""
+
+import functools
+import gc
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import weakref
+
+import pytest
+from helpers import PATIENCE, Threads
+
+
+class Slow:
+    """A function that has begun, and ends when it is allowed to."""
+
+    def __init__(self):
+        self.begun = threading.Event()
+        self.may_end = threading.Event()
+        self.ended = False
+
+    def __call__(self):
+        self.begun.set()
+        assert self.may_end.wait(PATIENCE)
+        self.ended = True
+
+
+def test_a_set_in_the_block_calls_once(Event):
+    event, calls = Event(), []
+    with event.callback(lambda *args, **kwargs: calls.append((args, kwargs)), 1, function=2, event=3):
+        assert event.status().callbacks == 1 and not calls
+        event.set()
+        assert calls == [((1,), {"function": 2, "event": 3})]
+        event.clear()
+        event.set()
+    assert len(calls) == 1 and event.status().callbacks == 0
+
+
+def test_a_set_event_calls_at_once(Event):
+    event, calls = Event(), []
+    event.set()
+    with event.callback(calls.append, 1):
+        assert calls == [1]
+    assert calls == [1]
+
+
+def test_after_the_block_there_is_no_call(Event):
+    event, calls = Event(), []
+    with event.callback(calls.append, 1):
+        pass
+    event.set()
+    assert not calls and event.status().callbacks == 0
+
+
+def test_an_exception_leaves_the_block_likewise(Event):
+    event, calls = Event(), []
+    with pytest.raises(ValueError), event.callback(calls.append, 1):
+        raise ValueError
+    event.set()
+    assert not calls
+
+
+def test_a_parent_calls_too(Event):
+    parent, calls = Event(), []
+    with parent.child().callback(calls.append, 1):
+        parent.set()
+        assert calls == [1]
+
+
+def test_blocks_of_one_function_are_separate(Event):
+    event, calls = Event(), []
+    with event.callback(calls.append, 1), event.callback(calls.append, 1):
+        with event.callback(calls.append, 1):
+            pass
+        event.set()
+    assert calls == [1, 1]
+
+
+def test_what_the_function_raises_is_logged(Event, caplog):
+    def fails():
+        raise ValueError("from the function")
+
+    event = Event()
+    with event.callback(fails):
+        event.set()
+    assert "fails" in caplog.text and "from the function" in caplog.text
+    with event.callback(fails):
+        pass
+    assert caplog.text.count("ValueError: from the function") == 2
+
+
+def test_leaving_waits_for_a_call_that_has_begun(Event):
+    event, slow, left = Event(), Slow(), []
+
+    def leaves():
+        with event.callback(slow):
+            setter.start()
+            assert slow.begun.wait(PATIENCE)
+        left.append(slow.ended)
+
+    setter = threading.Thread(target=event.set)
+    with Threads(leaves):
+        assert slow.begun.wait(PATIENCE)
+        time.sleep(0.05)  # time to leave too early
+        assert not left
+        slow.may_end.set()
+    setter.join(PATIENCE)
+    assert left == [True]
+
+
+def test_leaving_drops_a_call_that_has_not_begun(Event):
+    event, slow, calls = Event(), Slow(), []
+    with event.callback(slow):  # it comes first, and delays the other
+        block = event.callback(calls.append, 1)
+        block.__enter__()
+        with Threads(event.set):
+            assert slow.begun.wait(PATIENCE)
+            block.__exit__(None, None, None)
+            slow.may_end.set()
+    assert not calls
+
+
+def test_a_timeout_calls_from_a_helper_thread(Event):
+    event, threads = Event(0.01, set_on_timeout=True), []
+    with event.callback(lambda: threads.append(threading.current_thread().name)):
+        assert event.wait(PATIENCE)
+        deadline = time.monotonic() + PATIENCE
+        while not threads and time.monotonic() < deadline:
+            time.sleep(0.001)
+    assert threads == ["fastevent callbacks"]
+
+
+def test_leaving_waits_for_the_helper_thread(Event):
+    event, slow = Event(0.01, set_on_timeout=True), Slow()
+    with event.callback(slow):
+        assert slow.begun.wait(PATIENCE)
+        threading.Timer(0.02, slow.may_end.set).start()
+    assert slow.ended
+
+
+def test_a_function_may_leave_its_own_block(Event):
+    event, calls = Event(), []
+
+    def leaves():
+        calls.append(1)
+        block.__exit__(None, None, None)
+        calls.append(2)
+
+    block = event.callback(leaves)
+    block.__enter__()
+    event.set()
+    assert calls == [1, 2] and event.status().callbacks == 0
+
+
+def test_a_signal_handler_sets_inside_the_block(Event):
+    event, threads = Event(), []
+    with event.set_on_signals(signal.SIGTERM), event.callback(lambda: threads.append(threading.get_ident())):
+        signal.raise_signal(signal.SIGTERM)
+        deadline = time.monotonic() + PATIENCE
+        while not threads and time.monotonic() < deadline:
+            time.sleep(0.001)
+    assert len(threads) == 1 and threads[0] != threading.get_ident()
+    event.clear()
+    before = signal.signal(signal.SIGTERM, lambda *_: event.set())
+    try:
+        with event.callback(lambda: threads.append(threading.get_ident())):
+            signal.raise_signal(signal.SIGTERM)
+        assert threads[1:] == [threading.get_ident()]  # a handler of the user's calls in its thread
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot send itself Ctrl-C alone")
+def test_ctrl_c_ends_the_waiting(Event):
+    event, slow = Event(), Slow()
+    setter = threading.Thread(target=event.set, daemon=True)
+    with pytest.raises(KeyboardInterrupt):
+        with event.callback(slow):
+            setter.start()
+            assert slow.begun.wait(PATIENCE)
+            threading.Timer(0.05, os.kill, [os.getpid(), signal.SIGINT]).start()
+    assert not slow.ended
+    slow.may_end.set()
+    setter.join(PATIENCE)
+    assert slow.ended and event.status().callbacks == 0
+
+
+def test_exceptions_of_signal_handlers_leave_nothing(Event):
+    """At every line of entering and leaving, one is raised in turn."""
+
+    class Interrupt(BaseException):
+        pass
+
+    def step(frame, kind, argument):
+        nonlocal lines
+        if kind == "line":
+            lines -= 1
+            if lines == 0:
+                raise Interrupt
+        return step
+
+    calls = []
+    for first in range(1, 1000):
+        event, lines, before, entered = Event(), first, sys.gettrace(), False
+        try:
+            sys.settrace(lambda frame, kind, argument: step if "fastevent" in frame.f_code.co_filename else None)
+            try:
+                with event.callback(calls.append, 1):
+                    entered = True
+            finally:
+                sys.settrace(before)
+        except Interrupt:
+            pass
+        else:
+            break
+        gc.collect()  # it drops a block that was not entered to the end
+        event.set()
+        assert (
+            event.status().callbacks == 0 and len(calls) <= entered
+        )  # the promise ended with the exception, if at the very end
+        calls.clear()
+    assert 5 < first < 1000
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_forked_child_does_not_wait(Event):
+    event, slow = Event(), Slow()
+    block = event.callback(slow)
+    block.__enter__()
+    with Threads(event.set):
+        assert slow.begun.wait(PATIENCE)
+        child = os.fork()
+        if not child:
+            signal.alarm(int(PATIENCE))
+            block.__exit__(None, None, None)
+            os._exit(7)
+        _, status = os.waitpid(child, 0)
+        slow.may_end.set()
+    block.__exit__(None, None, None)
+    assert os.waitstatus_to_exitcode(status) == 7
+
+
+@pytest.mark.usefixtures("tiny_switch_interval")
+def test_no_call_after_the_block_under_load(Event):
+    """The resource is closed as the block is left, while another thread sets the event."""
+    rounds, open_, faults = 400, set(), []
+
+    def uses(number):
+        if number not in open_:
+            faults.append(number)
+
+    events = [Event() for _ in range(rounds)]
+
+    def sets():
+        for event in events:
+            event.set()
+
+    def blocks():
+        for number, event in enumerate(events):
+            open_.add(number)
+            with event.callback(uses, number):
+                pass
+            open_.discard(number)
+
+    with Threads(sets, blocks):
+        pass
+    assert not faults
+
+
+def test_bad_functions_are_refused(Event):
+    async def coroutine_function():
+        raise AssertionError
+
+    class Asynchronous:
+        async def __call__(self):
+            raise AssertionError
+
+    event = Event()
+    with pytest.raises(TypeError, match="a callback must be callable, not 5"):
+        event.callback(5)
+    for function in (coroutine_function, functools.partial(coroutine_function), Asynchronous()):
+        with pytest.raises(TypeError, match="not the coroutine function"):
+            event.callback(function)
+    with pytest.raises(TypeError):
+        event.callback()
+    with event.callback(Asynchronous):  # a class is made an instance of
+        event.set()
+
+
+def test_a_query_of_sqlite_is_interrupted(Event):
+    event = Event()
+    connection = sqlite3.connect(":memory:", check_same_thread=False)
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+    timer = threading.Timer(0.05, event.set)
+    timer.start()
+    with pytest.raises(sqlite3.OperationalError, match="interrupted"), event.callback(connection.interrupt):
+        connection.execute(endless)
+    timer.join(PATIENCE)
+    connection.close()
+
+
+def test_a_process_is_killed(Event):
+    event = Event(0.05, set_on_timeout=True)
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as process:
+        with event.callback(process.kill):
+            assert process.wait(PATIENCE) != 0
+
+
+def test_the_block_keeps_nothing_alive(Event):
+    event, slow = Event(), Slow()
+    with event.callback(slow):
+        pass
+    there = weakref.ref(slow)
+    del slow
+    gc.collect()
+    assert there() is None
