@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+__all__ = ["IMPLEMENTATION", "EventCore", "attach", "attach_polls", "core"]
+
 if TYPE_CHECKING:
     from fastevent import _core_py as core
 elif os.environ.get("FASTEVENT_PURE_PYTHON", "") not in ("", "0"):
@@ -23,7 +25,7 @@ IMPLEMENTATION = "python" if core.__name__.endswith("_py") else "c"
 """Which core runs: `"c"`, the compiled one, or `"python"`."""
 
 if TYPE_CHECKING:
-    from fastevent._core_py import EventCore as EventCore
+    from fastevent._core_py import EventCore
 else:
     EventCore = core.EventCore
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import AbstractContextManager
 from math import inf
 from reprlib import recursive_repr
@@ -247,7 +247,7 @@ class Event(EventCore, ThreadingEvent):
         """
         return await _async.wait_async(self, timeout)
 
-    def to_thread(self, function: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Awaitable[_T]:
+    def to_thread(self, function: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, _T]:
         """Run `function(*args, **kwargs)` in a thread, with the context variables of the task. Return or raise what it does.
 
         If the task is cancelled, the event is set, the thread is waited for, and then the cancellation goes on. A further

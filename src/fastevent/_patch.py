@@ -10,8 +10,9 @@ from math import inf
 from types import BuiltinFunctionType
 from typing import Any
 
+from fastevent import _core
 from fastevent._config import implicit_timeout
-from fastevent._core import EventCore, core
+from fastevent._core import EventCore
 from fastevent._event import Event
 
 
@@ -80,10 +81,10 @@ def unpatch_threading() -> None:
 def _has_green_locks() -> bool:
     """Return whether the locks of threads are not the interpreter's, and the core's are not these."""
     allocate = _thread.allocate_lock
-    return not isinstance(allocate, BuiltinFunctionType) and getattr(core, "allocate_lock", None) is not allocate
+    return not isinstance(allocate, BuiltinFunctionType) and getattr(_core.core, "allocate_lock", None) is not allocate
 
 
-def _derived_from(cls: type) -> Iterator[type]:
+def _derived_from(cls: type[Any]) -> Iterator[type[Any]]:
     for derived in cls.__subclasses__():
         if not issubclass(derived, EventCore):
             yield derived

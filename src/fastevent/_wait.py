@@ -101,16 +101,16 @@ def _wait_while_unset(unset: dict[int, Any], enough: int, end: Callable[[Iterabl
         for key, event in watched:
             registered[key] = subscribe(event, waker)
         while True:
-            look()
             now = monotonic_ns()
-            if len(watched) - len(unset) >= enough or now >= (until := end(unset.values())):
+            self_setting = [event for event in unset.values() if event._fe_self_setting]
+            for event in self_setting:
+                if now >= event._fe_deadline():
+                    expire(event)
+            look()
+            until = end(unset.values())
+            if len(watched) - len(unset) >= enough or now >= until:
                 return
-            for event in list(unset.values()):
-                if event._fe_self_setting:
-                    if now >= event._fe_deadline():
-                        expire(event)
-                    else:
-                        until = min(until, event._fe_deadline())
+            until = min(until, *(event._fe_deadline() for event in self_setting), NEVER)
             longest = longest_wait()
             left = longest if until == NEVER else min(until - now, longest)
             token.acquire(True, -1 if until == NEVER and left == LONGEST_WAIT else left / 1e9)
