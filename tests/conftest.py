@@ -22,6 +22,7 @@ def pytest_configure(config):
     CORES["py"] = load(pure=True)
     if not config.getoption("--no-c-extensions"):
         CORES["c"] = importlib.import_module("fastevent")  # the one in sys.modules: it pickles by name
+        importlib.import_module("fastevent.debug")
         if CORES["c"].IMPLEMENTATION != "c":
             pytest.exit("the compiled core is missing: install it, or say --no-c-extensions", returncode=3)
     assert CORES["py"].IMPLEMENTATION == "python"
@@ -45,6 +46,12 @@ def pytest_sessionfinish():
 @pytest.fixture
 def fastevent(core):
     return CORES[core]
+
+
+@pytest.fixture
+def modules(fastevent):
+    """The modules of the package over this core, as attributes: `modules._notify`, `modules.debug`."""
+    return fastevent
 
 
 @pytest.fixture
