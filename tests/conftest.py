@@ -65,3 +65,9 @@ def tiny_switch_interval():
     sys.setswitchinterval(1e-6)
     yield
     sys.setswitchinterval(before)
+
+
+@pytest.fixture
+def no_timers(modules, monkeypatch):
+    """No helper thread sets an event at its deadline."""
+    monkeypatch.setattr(modules._notify.timers, "add", lambda *entry: None)
