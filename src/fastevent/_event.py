@@ -100,6 +100,8 @@ class Event(EventCore, ThreadingEvent):
             _notify.add_child(parent, self)
         if set_on_timeout and Event.check_timeout(self):
             _notify.expire(self)
+        if self._fe_wakers:  # an earlier set() is undone: a descriptor must follow
+            _notify.wake_wakers(self)
 
     @_Attribute
     def name(self) -> str | None:
