@@ -12,6 +12,9 @@ from textwrap import dedent
 TIMEOUT = 60.0
 PATIENCE = TIMEOUT  # its former name
 
+#: How much longer than usual the long tests run: `make soak` asks for more.
+SCALE = float(os.environ.get("FASTEVENT_TEST_SCALE", "1"))
+
 CORE_SWITCH = {"c": {}, "py": {"FASTEVENT_PURE_PYTHON": "1"}}
 
 

@@ -1,13 +1,12 @@
 """Parents and children: what a set() of a parent sets, and which child outlives what."""
 
 import gc
-import os
 import threading
 import weakref
 from math import inf
 
 import pytest
-from helpers import Threads, python, until_waiting
+from helpers import SCALE, Threads, python, until_waiting
 
 
 def child_of(*parents, **options):
@@ -335,5 +334,4 @@ def test_short_lived_children_leave_memory_flat(core):
     assert parent.status().children == 0
     assert resident() - before < FLAT, resident() - before
     """
-    scale = os.environ.get("FASTEVENT_TEST_SCALE", "1")
-    python(code, core, scale, timeout=300 * max(1.0, float(scale)))
+    python(code, core, str(SCALE), timeout=300 * max(1.0, SCALE))
