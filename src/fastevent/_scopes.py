@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, TypeVar
 
-from fastevent import _notify
 from fastevent._errors import describe
 from fastevent._helpers import call_later
+from fastevent._notify import call_now, set_and_notify
 from fastevent._time import longest_wait
 
 _E = TypeVar("_E")
@@ -63,7 +63,7 @@ def _handling_signals(event: Any, numbers: list[signal.Signals]) -> Iterator[Any
         if is_set and first == [sets]:  # no clear() has come since
             _act(number, frame)
         else:
-            _notify.set_and_notify(event, signal.Signals(number), call=calls.call_later)
+            set_and_notify(event, signal.Signals(number), call=calls.call_later)
             first[:] = [event._fe_read().sets]
 
     def _act(number: int, frame: Any) -> None:
@@ -102,7 +102,7 @@ class _Calls:
 
     def _call(self, call: object, event: Any, key: object, function: Callable[[Any], object]) -> None:
         try:
-            _notify.call_now(event, key, function)
+            call_now(event, key, function)
         finally:
             self._pending.pop(call, None)
             try:
