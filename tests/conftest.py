@@ -22,6 +22,7 @@ def pytest_configure(config):
     CORES["py"] = load(pure=True)
     if not config.getoption("--no-c-extensions"):
         CORES["c"] = importlib.import_module("fastevent")  # the one in sys.modules: it pickles by name
+        importlib.import_module("fastevent.debug")
         if CORES["c"].IMPLEMENTATION != "c":
             pytest.exit("the compiled core is missing: install it, or say --no-c-extensions", returncode=3)
     assert CORES["py"].IMPLEMENTATION == "python"
@@ -48,6 +49,12 @@ def fastevent(core):
 
 
 @pytest.fixture
+def modules(fastevent):
+    """The modules of the package over this core, as attributes: `modules._notify`, `modules.debug`."""
+    return fastevent
+
+
+@pytest.fixture
 def Event(fastevent):
     return fastevent.Event
 
@@ -58,3 +65,9 @@ def tiny_switch_interval():
     sys.setswitchinterval(1e-6)
     yield
     sys.setswitchinterval(before)
+
+
+@pytest.fixture
+def no_timers(modules, monkeypatch):
+    """No helper thread sets an event at its deadline."""
+    monkeypatch.setattr(modules._notify.timers, "add", lambda *entry: None)

@@ -6,9 +6,14 @@ import subprocess
 import sys
 import threading
 import time
+from textwrap import dedent
 
-#: Longer than anything takes on a loaded machine: who reaches it hangs.
-PATIENCE = 60.0
+#: In seconds, longer than anything takes on a loaded machine: a test that reaches it hangs.
+TIMEOUT = 60.0
+PATIENCE = TIMEOUT  # its former name
+
+#: How much longer than usual the long tests run: `make soak` asks for more.
+SCALE = float(os.environ.get("FASTEVENT_TEST_SCALE", "1"))
 
 CORE_SWITCH = {"c": {}, "py": {"FASTEVENT_PURE_PYTHON": "1"}}
 
@@ -25,7 +30,9 @@ def load(pure):
     try:
         if pure:
             os.environ["FASTEVENT_PURE_PYTHON"] = "1"
-        return importlib.import_module("fastevent")
+        package = importlib.import_module("fastevent")
+        importlib.import_module("fastevent.debug")
+        return package
     finally:
         os.environ.pop("FASTEVENT_PURE_PYTHON", None)
         if variable is not None:
@@ -45,7 +52,7 @@ class Threads:
 
     def run(self, function):
         try:
-            self.barrier.wait(PATIENCE)
+            self.barrier.wait(TIMEOUT)
             function()
         except BaseException as error:
             self.errors.append(error)
@@ -53,11 +60,11 @@ class Threads:
     def __enter__(self):
         for thread in self.threads:
             thread.start()
-        self.barrier.wait(PATIENCE)
+        self.barrier.wait(TIMEOUT)
         return self
 
     def __exit__(self, kind, *_):
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         for thread in self.threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         if kind is None:
@@ -67,27 +74,51 @@ class Threads:
             assert not stuck, f"{stuck} of {len(self.threads)} threads hang"
 
 
-def in_wait(count):
-    """Wait until *count* of the other threads are inside `wait()`: in the middle of the call, not before it."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        frames = [frame for ident, frame in sys._current_frames().items() if ident != threading.get_ident()]
-        if sum(is_waiting(frame) for frame in frames) >= count:
-            time.sleep(0.1)  # from the call to the lock
-            return
+def until(condition):
+    """Wait until *condition()* is true. Return what it returned."""
+    end = time.monotonic() + TIMEOUT
+    while not (answer := condition()):
+        assert time.monotonic() < end, "what the test waits for does not come"
         time.sleep(0.001)
-    raise AssertionError("the threads do not come to wait()")
+    return answer
+
+
+def until_waiting(event, count=1):
+    """Wait until *count* threads and tasks wait for *event*."""
+    until(lambda: event.status().waiters >= count)
+
+
+def deadline(event):
+    """Return the deadline of *event* in nanoseconds, on the clock of `time.monotonic_ns()`."""
+    return event._fe_period().deadline
+
+
+def until_deadline(event):
+    """Wait until the deadline of *event* has passed, and call nothing of it meanwhile."""
+    end = deadline(event)
+    while time.monotonic_ns() < end:
+        time.sleep(0.0005)
+
+
+def in_wait(count):
+    """Do what `until_waiting()` does, by the frames of threads. For tests that are not ported yet."""
+    until(lambda: sum(map(is_waiting, sys._current_frames().values())) >= count)
+    time.sleep(0.1)  # from the call to the lock
 
 
 def is_waiting(frame):
-    return frame.f_code.co_name in {"waits", "_fe_wait_until"}
+    return frame.f_code.co_name in {"waits", "_fe_wait"}
 
 
-def python(code, core="c", *arguments, timeout=PATIENCE, **environment):
-    """Run *code* in a new interpreter over *core*; return what it printed. Whatever it writes to stderr fails the test."""
+def python(code, core="c", *arguments, timeout=TIMEOUT, **environment):
+    """Run *code* in a new interpreter over *core*; return what it printed. Whatever it writes to stderr fails the test.
+
+    It may import this module, too.
+    """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FASTEVENT_", "WORKFLOW_CORE_"))}
+    inherited["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), os.path.dirname(__file__)]))
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, *arguments],
+        [sys.executable, "-W", "error", "-c", dedent(code), *arguments],
         env={**inherited, **CORE_SWITCH[core], **environment},
         capture_output=True,
         text=True,

@@ -693,7 +693,7 @@ cdef inline int init_timeout(EventCore self, object timeout) except -1:
 
 cdef int init_event(EventCore self, object timeout, object parents, object set_on_timeout, object name) except -1:
     init_timeout(self, timeout)
-    if parents != () or set_on_timeout or name is not None or load_bits_acquire(&self._bits) & HAS_OPTIONS:
+    if parents != () or set_on_timeout or name is not None or load_bits_acquire(&self._bits) & (HAS_OPTIONS | HAS_DESCRIPTOR):
         change_bit(self, HAS_OPTIONS, True)
         self._fe_init_options(parents, set_on_timeout, name)
     return 0

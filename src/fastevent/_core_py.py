@@ -155,7 +155,7 @@ class EventCore:
         while not self._fe_append(state, _unset(state, seconds)):
             state = self._fe_newest()
         del state
-        if parents != () or set_on_timeout or name is not None or self._fe_has_options:
+        if parents != () or set_on_timeout or name is not None or self._fe_has_options or self._fe_has_descriptor:
             self._fe_has_options = True
             self._fe_init_options(parents, set_on_timeout, name)
 

@@ -10,11 +10,22 @@ from reprlib import recursive_repr
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fastevent import _async, _notify, _scopes, _wait
+from fastevent import _async, _scopes, _wait
 from fastevent._config import check_interval
 from fastevent._core import EventCore, attach
 from fastevent._errors import EventStatus, EventTimeout, describe, one_line
-from fastevent._notify import NO_SUBSCRIBERS
+from fastevent._notify import (
+    NO_SUBSCRIBERS,
+    add_callback,
+    add_child,
+    count_children,
+    expire,
+    remove_callback,
+    remove_child,
+    restart,
+    schedule,
+    wake_wakers,
+)
 from fastevent._time import NEVER, event_seconds, monotonic_ns, positive_seconds
 
 if TYPE_CHECKING:
@@ -87,7 +98,7 @@ class Event(EventCore, ThreadingEvent):
         if set_on_timeout and self._fe_period().timeout is None:
             raise ValueError("set_on_timeout=True needs a timeout, not None")
         for parent in self._fe_parents:  # of an earlier call
-            _notify.remove_child(parent, self)
+            remove_child(parent, self)
         # Not `self._fe_parents = …`: the interpreter would make room for it in every event.
         own = vars(self)
         own["_fe_parents"] = parents
@@ -95,11 +106,13 @@ class Event(EventCore, ThreadingEvent):
             own["_fe_name"] = name
         if set_on_timeout or self._fe_self_setting:
             self._fe_self_setting = bool(set_on_timeout)
-            _notify.schedule(self)
+            schedule(self)
         for parent in parents:
-            _notify.add_child(parent, self)
+            add_child(parent, self)
         if set_on_timeout and Event.check_timeout(self):
-            _notify.expire(self)
+            expire(self)
+        if self._fe_wakers:  # an earlier set() is undone: a descriptor must follow
+            wake_wakers(self)
 
     @_Attribute
     def name(self) -> str | None:
@@ -138,7 +151,7 @@ class Event(EventCore, ThreadingEvent):
             seconds = event_seconds(timeout)
         elif self._fe_period().timeout is None:
             raise ValueError(f"restart_timeout() without a number needs an event with a timeout, not {self!r}")
-        return _notify.restart(self, seconds)
+        return restart(self, seconds)
 
     def elapsed(self) -> float | None:
         """Return the seconds since the timeout started; None without a timeout, as nothing measures time then.
@@ -186,7 +199,7 @@ class Event(EventCore, ThreadingEvent):
             remaining=Event.remaining(self),
             waiters=len(waiting),
             callbacks=len(self._fe_callbacks),
-            children=_notify.count_children(self),
+            children=count_children(self),
             waiting=waiting,
         )
 
@@ -215,14 +228,14 @@ class Event(EventCore, ThreadingEvent):
 
         Thread safety: safe on shared objects. No lock is held while a callback runs.
         """
-        _notify.add_callback(self, function)
+        add_callback(self, function)
 
     def remove_callback(self: _E, function: Callable[[_E], object]) -> int:
         """Take *function* back. Return how many times it had been added without being called yet.
 
         Thread safety: safe on shared objects. It never waits: a call that has begun goes on.
         """
-        return _notify.remove_callback(self, function)
+        return remove_callback(self, function)
 
     def callback(self, function: Callable[..., object], /, *args: Any, **kwargs: Any) -> AbstractContextManager[None]:
         """Return a context manager in which `function(*args, **kwargs)` is called once if the event is set, at once if it is.

@@ -14,12 +14,12 @@ where an exception, from a signal handler for instance, interrupted it.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from functools import partial
 from inspect import CO_COROUTINE
 from types import FunctionType
 from typing import Any, NamedTuple
+from weakref import ref
 
 from fastevent._errors import timeout_error
 from fastevent._helpers import call_later as call_in_helper
@@ -126,7 +126,7 @@ def clear_and_notify(event: Any) -> None:
 def _clear_and_notify(event: Any) -> None:
     event._fe_reset()
     wake_wakers(event)
-    schedule(event)
+    reschedule(event)
 
 
 def expire(event: Any) -> None:
@@ -140,10 +140,18 @@ def schedule(event: Any) -> None:
     if event._fe_self_setting:
         deadline = event._fe_deadline()
         if deadline != NEVER:
-            timers.add(deadline, _fire, weakref.ref(event))
+            timers.add(deadline, _fire, ref(event))
 
 
-def _fire(reference: weakref.ref[Any]) -> None:
+def reschedule(event: Any) -> None:
+    """Do what `schedule()` does. Where no thread can be started any more, `wait()` alone sets the event at its deadline."""
+    try:
+        schedule(event)
+    except RuntimeError:
+        pass
+
+
+def _fire(reference: ref[Any]) -> None:
     event = reference()
     if event is not None and event._fe_self_setting:
         expire(event)
@@ -156,12 +164,12 @@ def restart(event: Any, seconds: float | None) -> bool:
     try:
         nearer = event._fe_restart(seconds)
         if nearer is not None:
-            schedule(event)
+            reschedule(event)
         if nearer:
             wake_wakers(event)
         return nearer is not None
     except BaseException:  # from a signal handler
-        schedule(event)
+        reschedule(event)
         wake_wakers(event)
         raise
 
@@ -223,7 +231,7 @@ def add_child(parent: Any, child: Any) -> None:
         children = own_dict(parent, "_fe_children", Children)
     elif len(children) >= children.limit:
         children.drop_dead()
-    key, reference = object(), weakref.ref(child)
+    key, reference = object(), ref(child)
     children[key] = reference, registered_at
     if parent._fe_set_since(registered_at):
         sets, is_set, reason = parent._fe_read()
@@ -243,7 +251,7 @@ def count_children(event: Any) -> int:
     return sum(reference() is not None for reference, _ in list(event._fe_children.values()))
 
 
-class Children(dict[object, tuple[weakref.ref[Any], int]]):
+class Children(dict[object, tuple[ref[Any], int]]):
     """The children of an event. Those that no longer exist are dropped now and then, which costs a child less than to leave."""
 
     __slots__ = ("limit",)

@@ -13,10 +13,10 @@ from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from fastevent import _notify
 from fastevent._async import Asyncio, Trio, Watch, running_task
 from fastevent._errors import EventCancelled, describe, ended_error
 from fastevent._helpers import call_later, log
+from fastevent._notify import call_now, check_callback, own_dict, set_and_notify
 from fastevent._time import longest_wait
 
 _E = TypeVar("_E")
@@ -70,7 +70,7 @@ def _handling_signals(event: Any, numbers: list[signal.Signals]) -> Iterator[Any
         if is_set and first == [sets]:  # no clear() has come since
             _act(number, frame)
         else:
-            _notify.set_and_notify(event, signal.Signals(number), call=calls.call_later)
+            set_and_notify(event, signal.Signals(number), call=calls.call_later)
             first[:] = [event._fe_read().sets]
 
     def _act(number: int, frame: Any) -> None:
@@ -109,7 +109,7 @@ class _Calls:
 
     def _call(self, call: object, event: Any, key: object, function: Callable[[Any], object]) -> None:
         try:
-            _notify.call_now(event, key, function)
+            call_now(event, key, function)
         finally:
             self._pending.pop(call, None)
             try:
@@ -295,7 +295,7 @@ def to_thread(
     event: Any, function: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Coroutine[Any, Any, _T]:
     """What `Event.to_thread()` does."""
-    _notify.check_callback(function, "the function of to_thread()")
+    check_callback(function, "the function of to_thread()")
     return _to_thread(event, partial(function, *args, **kwargs))
 
 
@@ -377,7 +377,7 @@ def callback(
     event: Any, function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> AbstractContextManager[None]:
     """What `Event.callback()` does."""
-    _notify.check_callback(function)
+    check_callback(function)
     return _registered(event, _Callback(function, args, kwargs))
 
 
@@ -385,9 +385,9 @@ def callback(
 def _registered(event: Any, callback: _Callback) -> Iterator[None]:
     try:
         registered_at = event._fe_enable_notify()
-        _notify.own_dict(event, "_fe_callbacks")[callback] = callback, registered_at
+        own_dict(event, "_fe_callbacks")[callback] = callback, registered_at
         if event._fe_set_since(registered_at):
-            _notify.call_now(event, callback, callback)
+            call_now(event, callback, callback)
         yield
     finally:
         try:

@@ -244,6 +244,7 @@ class Descriptor(Waker):
         os.dup2(number, self.number, inheritable=False)
         if before:
             self._sockets[0].close()
+            before[1].close()
             self._sockets = before[0], self._sockets[1]
         else:
             os.close(number)
@@ -262,5 +263,7 @@ class Descriptor(Waker):
             os.eventfd_read(self.number)
 
     def __del__(self, close: Callable[[int], object] = os.close) -> None:
+        for end in self._sockets:
+            end.close()
         if self.number >= 0 and not self._sockets:
             close(self.number)

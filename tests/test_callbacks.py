@@ -1,0 +1,362 @@
+"""Callbacks, and in which order a set() notifies waiters, children, wakers and callbacks."""
+
+import gc
+import logging
+import sys
+import threading
+import weakref
+from functools import partial
+
+import pytest
+from helpers import TIMEOUT, Threads, python
+
+
+def test_callbacks_are_called_once_in_order(Event):
+    event, calls = Event(), []
+    for number in range(5):
+        event.add_callback(lambda event, number=number: calls.append((number, event.reason)))
+    assert event.status().callbacks == 5
+    event.set("now")
+    event.set("again")
+    event.clear()
+    event.set("later")
+    assert calls == [(number, "now") for number in range(5)]
+    assert event.status().callbacks == 0
+
+
+def test_a_set_event_calls_at_once(Event):
+    event, calls = Event(), []
+    event.set()
+    event.add_callback(calls.append)
+    assert calls == [event]
+
+
+def test_a_callback_comes_after_the_children(Event):
+    event, seen = Event(), []
+    child = event.child()
+    event.add_callback(lambda event: seen.append((child.is_set(), event.is_set())))
+    event.set()
+    assert seen == [(True, True)]
+
+
+def test_a_callback_runs_in_the_setting_thread(Event):
+    event, threads = Event(), []
+    event.add_callback(lambda event: threads.append(threading.get_ident()))
+    with Threads(event.set) as running:
+        pass
+    assert threads == [running.threads[0].ident]
+
+
+def test_a_callback_may_do_anything(Event):
+    event, other, calls = Event(), Event(), []
+
+    def callback(event):
+        calls.append(event.wait(0))
+        event.clear()
+        event.add_callback(calls.append)
+        event.remove_callback(calls.append)
+        event.set("again")
+        other.set()
+
+    event.add_callback(callback)
+    other.add_callback(lambda event: calls.append("other"))
+    event.set()
+    assert calls == [True, "other"] and event.reason == "again"
+
+
+@pytest.mark.parametrize("wrong", [None, 5, "print", object()])
+def test_a_callback_must_be_callable(Event, wrong):
+    with pytest.raises(TypeError, match="^a callback must be callable, not"):
+        Event().add_callback(wrong)
+
+
+def test_a_coroutine_function_is_refused(Event):
+    async def work(event): ...
+
+    class Worker:
+        async def work(self, event): ...
+
+    event = Event()
+    for wrong in work, Worker().work, partial(work, event):
+        with pytest.raises(TypeError, match="^a callback must be a plain function, not the coroutine function .*work"):
+            event.add_callback(wrong)
+    assert event.status().callbacks == 0
+
+
+# Exceptions
+
+
+def test_an_exception_in_a_callback_is_logged(Event, caplog):
+    event, calls = Event(), []
+
+    def fails(event):
+        raise ValueError("a bad callback")
+
+    event.add_callback(fails)
+    event.add_callback(calls.append)
+    child = event.child()
+    child.add_callback(fails)
+    child.add_callback(calls.append)
+    event.set()
+    assert calls == [event, child]
+    assert [(record.name, record.levelno) for record in caplog.records] == [("fastevent", logging.ERROR)] * 2
+    assert "a bad callback" in caplog.text and "fails" in caplog.text
+
+
+def test_sys_exit_comes_after_the_other_callbacks(Event):
+    event, calls = Event(), []
+    for reason in "first", "second":
+        event.add_callback(lambda event, reason=reason: sys.exit(reason))
+    event.add_callback(calls.append)
+    with pytest.raises(SystemExit, match="first"):
+        event.set()
+    assert calls == [event] and event.is_set()
+
+
+def test_a_log_that_raises_stops_no_callback(core):
+    code = """
+    import logging
+    from fastevent import Event
+    from helpers import until
+
+    def refuses(record):
+        raise OSError
+
+    logging.getLogger("fastevent").addFilter(refuses)
+    event, calls = Event(), []
+    event.add_callback(lambda event: 1 / 0)
+    event.add_callback(calls.append)
+    event.set()
+    first, second = Event(0.01, set_on_timeout=True), Event(0.02, set_on_timeout=True)
+    first.add_callback(lambda event: exit())
+    second.add_callback(calls.append)
+    until(lambda: calls == [event, second])
+    """
+    python(code, core)
+
+
+def test_a_log_line_needs_no_subclass(Event, caplog):
+    caplog.set_level(logging.INFO)
+    event = Event()
+    event.add_callback(lambda event: logging.info("%r", event))
+    event.set("why")
+    assert "set: why" in caplog.text
+
+
+# remove_callback()
+
+
+def test_a_removed_callback_is_not_called(Event):
+    event, calls = Event(), []
+    event.add_callback(calls.append)
+    event.add_callback(print)
+    event.add_callback(calls.append)
+    assert event.remove_callback(calls.append) == 2
+    assert event.remove_callback(calls.append) == 0
+    event.remove_callback(print)
+    event.set()
+    assert calls == [] and event.remove_callback(print) == 0 and Event().remove_callback(print) == 0
+
+
+def test_a_callback_may_remove_the_next_one(Event):
+    event, calls = Event(), []
+    event.add_callback(lambda event: calls.append(event.remove_callback(calls.extend)))
+    event.add_callback(calls.extend)
+    event.set()
+    assert calls == [1]
+
+
+def test_remove_callback_waits_for_no_call(Event):
+    event, begun, go_on = Event(), threading.Event(), threading.Event()
+
+    def callback(event):
+        begun.set()
+        assert go_on.wait(TIMEOUT)
+
+    event.add_callback(callback)
+    with Threads(event.set):
+        assert begun.wait(TIMEOUT)
+        assert event.remove_callback(callback) == 0
+        go_on.set()
+
+
+def test_callbacks_may_come_during_a_removal(Event):
+    class Busy:
+        def __call__(self, event):
+            raise AssertionError("it was removed")
+
+        def __eq__(self, other):
+            event.add_callback(calls.append)
+            return self is other
+
+    event, calls, busy = Event(), [], Busy()
+    event.add_callback(busy)
+    event.add_callback(busy)
+    assert event.remove_callback(busy) == 2
+    event.set()
+    assert calls == [event] * 2
+
+
+def test_a_dropped_event_drops_its_callbacks(Event):
+    event = Event()
+    event.add_callback(lambda _, event=event: None)
+    reference = weakref.ref(event)
+    del event
+    gc.collect()
+    assert reference() is None
+
+
+# Several threads
+
+
+def test_each_callback_is_called_once(Event, tiny_switch_interval):
+    for _ in range(100):
+        event, calls = Event(), []
+
+        def adds(event=event, calls=calls):
+            for number in range(30):
+                event.add_callback(lambda event, number=number: calls.append(number))
+
+        with Threads(adds, event.set, event.set, adds):
+            pass
+        assert sorted(calls) == sorted(2 * list(range(30)))
+
+
+def test_a_set_calls_no_later_callback(Event, tiny_switch_interval):
+    """Added after a clear(), it must not be called by a set() before it that is still on its way."""
+    for _ in range(300):
+        event, wrong = Event(), []
+        event.add_callback(lambda event: None)
+
+        def adds(event=event, wrong=wrong):
+            event.wait()
+            event.clear()
+            event.add_callback(wrong.append)
+
+        with Threads(adds, event.set):
+            pass
+        assert not wrong
+
+
+def interrupted(Event, between):
+    """Return an event whose first set() calls *between* when it has set the flag and notified no subscriber."""
+
+    class Interrupted(Event):
+        def _fe_try_set(self, *arguments):
+            super()._fe_try_set(*arguments)
+            if calls:
+                calls.pop()(self)
+
+    calls = [between]
+    return Interrupted()
+
+
+def test_a_set_spares_subscribers_after_a_clear(Event):
+    def between(event):
+        event.clear()
+        later.append(event.child())
+        event.add_callback(later[0].set)
+
+    event, calls, later = interrupted(Event, between), [], []
+    before = event.child()
+    event.add_callback(calls.append)
+    event.set("old")
+    assert before.reason == "old" and calls == [event] and not later[0].is_set()
+    event.set("new")
+    assert later[0].reason == "new"
+
+
+def test_a_set_completes_one_in_progress(Event):
+    def between(event):
+        event.set("second")
+        seen.append((child.reason, list(calls)))
+
+    event, calls, seen = interrupted(Event, between), [], []
+    child = event.child()
+    event.add_callback(calls.append)
+    event.set("first")
+    assert seen == [("first", [event])] and calls == [event]
+
+
+def test_a_set_during_add_callback_calls_it(Event):
+    for clear in False, True:
+
+        class Late(Event):
+            def _fe_enable_notify(self, clear=clear):
+                sets = super()._fe_enable_notify()
+                self.set()
+                if clear:
+                    self.clear()
+                return sets
+
+        event, calls = Late(), []
+        event.add_callback(calls.append)
+        assert calls == [event] and event.status().callbacks == 0
+
+
+def test_a_set_during_child_sets_it(Event):
+    class Late(Event):
+        def _fe_enable_notify(self):
+            sets = super()._fe_enable_notify()
+            self.set("meanwhile")
+            return sets
+
+    assert Late().child().reason == "meanwhile"
+
+
+# Wakers, by which coroutines, wait_any() and descriptors wait
+
+
+def test_wakers_come_before_callbacks(Event, modules):
+    event, calls = Event(), []
+    event.add_callback(lambda event: calls.append("callback"))
+    child = event.child()
+    waker = modules._notify.Waker(lambda: calls.append(("waker", child.is_set())))
+    assert modules._notify.subscribe(event, waker) == 0
+    event.set()
+    assert calls == [("waker", True), "callback"]
+    modules._notify.unsubscribe(event, waker)
+    event.clear()
+    event.set()
+    assert len(calls) == 2
+
+
+def test_an_interrupted_waker_is_called_again(Event, modules):
+    event, calls = Event(), []
+
+    def wake():
+        calls.append("waker")
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+
+    modules._notify.subscribe(event, modules._notify.Waker(wake))
+    event.add_callback(calls.append)
+    with pytest.raises(KeyboardInterrupt):
+        event.set()
+    assert calls == ["waker", "waker", event]
+
+
+def test_an_interrupted_set_completes_despite_clear(Event, modules):
+    """What interrupts it may clear the event: its subscribers are notified nevertheless."""
+    event, calls = Event(), []
+
+    def wake():
+        calls.append("waker")
+        if len(calls) == 1:
+            event.clear()
+            raise KeyboardInterrupt
+
+    child = event.child()
+    modules._notify.subscribe(event, modules._notify.Waker(wake))
+    event.add_callback(calls.append)
+    with pytest.raises(KeyboardInterrupt):
+        event.set("why")
+    assert calls == ["waker", "waker", event] and child.reason == "why" and not event.is_set()
+
+
+def test_a_waker_counts_as_waiting(Event, modules):
+    event = Event()
+    modules._notify.subscribe(event, modules._notify.Waker(print, threading.get_ident()))
+    modules._notify.subscribe(event, modules._notify.Waker(print, "a task"))
+    modules._notify.subscribe(event, modules._notify.Waker(print))
+    assert event.status().waiting == (threading.current_thread().name, "a task") and event.status().waiters == 2

@@ -1,0 +1,208 @@
+"""Helper threads and the end of an interpreter: callbacks are waited for, and every thread ends with its interpreter."""
+
+import sys
+
+import pytest
+from helpers import python
+
+on_cpython = pytest.mark.skipif(sys.implementation.name != "cpython", reason="calls no finalizers at exit")
+
+
+def test_the_helpers_end_before_the_interpreter(core):
+    code = """
+    import _thread, atexit
+    atexit.register(lambda: print(_thread._count()))  # after our handler: handlers run in the reverse order
+    from fastevent import Event
+    from helpers import until
+    calls, events = [], [Event(3600, set_on_timeout=True), Event(0.01, set_on_timeout=True)]
+    events[1].add_callback(calls.append)
+    until(lambda: calls)
+    assert _thread._count() == 2
+    """
+    assert python(code, core) == "0\n"
+
+
+def test_exit_waits_for_callbacks(core, tmp_path):
+    """Those of a timeout, in progress and pending; those of an event that has time are not called."""
+    code = """
+    import sys, threading, time
+    from fastevent import Event
+
+    def saves(text):
+        time.sleep(0.05)
+        with open(sys.argv[1], "a") as file:
+            file.write(text)
+
+    begun, event, other = threading.Event(), Event(0.01, set_on_timeout=True), Event(3600, set_on_timeout=True)
+    event.add_callback(lambda event: begun.set())
+    for text in "abc":
+        event.add_callback(lambda event, text=text: saves(text))
+    other.add_callback(lambda event: saves("x"))
+    begun.wait()
+    """
+    python(code, core, str(tmp_path / "state"))
+    assert (tmp_path / "state").read_text() == "abc"
+
+
+def test_exit_waits_so_long_and_no_longer(core):
+    code = """
+    import atexit, threading, time
+    atexit.register(lambda: print(time.monotonic() - start >= 0.3))
+    from fastevent import Event, _helpers
+    _helpers.CALL_PATIENCE = 300_000_000
+    begun, event = threading.Event(), Event(0.01, set_on_timeout=True)
+    event.add_callback(lambda event: (begun.set(), time.sleep(1000)))
+    begun.wait()
+    start = time.monotonic()
+    """
+    assert python(code, core) == "True\n"
+    assert python("from fastevent import _helpers; print(_helpers.CALL_PATIENCE)", core) == f"{10 * 10**9}\n"
+
+
+def test_a_callback_may_cause_others_at_exit(core):
+    code = """
+    import threading, time
+    from fastevent import Event
+    begun, event = threading.Event(), Event(0.01, set_on_timeout=True)
+
+    def callback(event):
+        begun.set()
+        time.sleep(0.05)  # the interpreter is on its way out
+        inner = Event(0.02, set_on_timeout=True)
+        inner.add_callback(lambda inner: print("inner"))
+        inner.wait()
+
+    event.add_callback(callback)
+    begun.wait()
+    """
+    assert python(code, core) == "inner\n"
+
+
+def test_no_new_one_is_made_at_exit(core):
+    code = """
+    import atexit
+    from fastevent import Event
+
+    def late():
+        calls = []
+        event = Event(parents=[parent])
+        event.add_callback(calls.append)
+        parent.set()
+        assert calls == [event]
+        try:
+            parent.child(5)
+        except RuntimeError as error:
+            print(error)
+        assert armed.restart_timeout(0.01) and armed.wait() and armed.is_set()  # what exists, works
+        armed.clear()
+
+    parent = Event()
+    atexit.register(late)
+    armed = Event(3600, set_on_timeout=True)
+    """
+    assert "no thread can be started while the interpreter exits\n" in python(code, core)
+
+
+def test_a_first_one_may_be_made_at_exit(core):
+    code = """
+    import atexit
+    from fastevent import Event
+
+    def late():
+        try:
+            event = Event(0.01, set_on_timeout=True)
+        except RuntimeError as error:  # by 3.12 and later
+            print("refused")
+        else:
+            print(event.wait())
+
+    atexit.register(late)
+    """
+    assert python(code, core) in {"refused\n", "True\n"}
+
+
+def test_an_event_at_exit_leaves_a_plain_one(core):
+    """A set() with callbacks that a timeout has caused calls them at once when the helpers have ended."""
+    code = """
+    import atexit
+    from fastevent import Event
+
+    def late():
+        calls = []
+        armed.add_callback(calls.append)
+        assert armed.wait() and calls == [armed]
+        print("called")
+
+    atexit.register(late)
+    armed = Event(0.5, set_on_timeout=True)
+    """
+    assert python(code, core) == "called\n"
+
+
+@on_cpython
+@pytest.mark.parametrize("place", ["threading.main_thread().service", "logging.root.service", "threading.service"])
+def test_the_last_finalizers_may_set(core, place):
+    code = f"""
+    import logging, os, threading
+    from fastevent import Event
+
+    class Service:
+        def __init__(self):
+            self.stop = Event()
+            self.job = Event(parents=[self.stop])
+            self.limit = Event(300, set_on_timeout=True)
+
+        def __del__(self, write=os.write, str=str):
+            for event in self.stop, self.limit:
+                event.set()
+            self.stop.clear()
+            write(1, (str(self.job.is_set()) + str(self.limit.is_set())).encode())
+
+    {place} = Service()
+    """
+    assert python(code, core) in {"TrueTrue", ""}  # an object need not be finalized at exit
+
+
+@on_cpython
+@pytest.mark.parametrize("call", ["clear", "restart_timeout", "wait", "child", "remaining"])
+def test_the_last_finalizers_may_do_more(core, call):
+    code = f"""
+    import os, threading
+    from fastevent import Event
+
+    class Service:
+        def __init__(self):
+            self.limit = Event(0.01, set_on_timeout=True)
+
+        def __del__(self, write=os.write):
+            self.limit.{call}()
+            write(1, b"done")
+
+    threading.main_thread().service = Service()
+    """
+    assert python(code, core) in {"done", ""}
+
+
+INTERPRETERS = """
+import _interpreters as interpreters
+script = '''
+import time
+from fastevent import Event
+calls, events = [], [Event(timeout, set_on_timeout=True) for timeout in (0.01, 0.01, 300)]
+for event in events:
+    event.add_callback(calls.append)
+while len(calls) < 2:
+    time.sleep(0.001)
+'''
+for kind in ["isolated", "legacy"] * 5:
+    name = interpreters.create(kind)
+    failure = interpreters.exec(name, script)
+    assert failure is None, failure
+    interpreters.destroy(name)
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="no interpreters that may end with a thread of this kind")
+def test_the_helpers_end_with_their_subinterpreter(core):
+    python(INTERPRETERS, core)
+    python("from fastevent import Event\nevent = Event(3600, set_on_timeout=True)\n" + INTERPRETERS, core)

@@ -1,0 +1,321 @@
+"""Helper threads and forks: they end before one and start again afterwards, in both processes."""
+
+import os
+import sys
+from textwrap import dedent
+
+import pytest
+from helpers import python
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+
+#: A child process that ends as PyPy does crashes with a thread in a queue.
+on_cpython = pytest.mark.skipif(sys.implementation.name != "cpython", reason="what CPython does")
+
+PRELUDE = """
+import _thread, os, signal, sys, threading, time
+from helpers import until
+
+#: How many threads there are when helpers have ended. Handlers run in the reverse order of their registration.
+counts = []
+os.register_at_fork(before=lambda: counts.append(_thread._count()))
+
+import fastevent
+from fastevent import Event, _helpers
+
+def armed(seconds, function=repr, count=1):
+    events = [Event(seconds, set_on_timeout=True) for _ in range(count)]
+    for event in events:
+        event.add_callback(function)
+    return events if count > 1 else events[0]
+
+def in_child(function):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            function()
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return pid
+
+def ended(pid):
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+def all_set(events):
+    until(lambda: all(event.is_set() for event in events))
+"""
+
+
+def run(code, core):
+    """Run the PRELUDE and *code*, with warnings as errors: on 3.12 and later, a fork of several threads is one."""
+    return python(PRELUDE + dedent(code), core)
+
+
+def test_both_processes_set_100_events(core):
+    code = """
+    calls = []
+    events = armed(0.2, calls.append, 100)
+
+    def both():
+        all_set(events)
+        until(lambda: len(calls) == 100)
+        again = armed(0.01, calls.append)
+        until(lambda: calls[100:] == [again])
+
+    pid = in_child(both)
+    both()
+    assert ended(pid) == 0
+    assert counts == [0], counts
+    """
+    run(code, core)
+
+
+def test_idle_helpers_end_before_each_fork(core):
+    code = """
+    calls = []
+    for number in range(20):
+        armed(0.001, calls.append)
+        event = armed(3600)
+        if number % 2:
+            last = armed(0.001, calls.append)
+            until(lambda: last in calls)
+        assert ended(in_child(lambda: None)) == 0
+    assert counts == [0] * 20, counts
+    """
+    run(code, core)
+
+
+def test_a_child_without_need_has_no_helper(core):
+    code = """
+    event = armed(0.001)
+    until(event.is_set)
+    until(lambda: not _helpers.callbacks.busy() and not _helpers.timers._needed())
+
+    def child():
+        assert _thread._count() == 0 and threading.enumerate() == [threading.main_thread()]
+        event = armed(3600)
+        until(lambda: [thread.name for thread in threading.enumerate()] == ["MainThread", "fastevent timers"])
+
+    assert ended(in_child(child)) == 0
+    """
+    run(code, core)
+
+
+def test_forks_may_be_nested(core):
+    code = """
+    events = armed(0.3, count=100)
+
+    def grandchild():
+        all_set(events)
+        until(armed(0.01).is_set)
+
+    def child():
+        pids = [in_child(grandchild) for _ in range(2)]
+        all_set(events)
+        assert [ended(pid) for pid in pids] == [0, 0]
+
+    pids = [in_child(child) for _ in range(2)]
+    all_set(events)
+    assert [ended(pid) for pid in pids] == [0, 0]
+    assert counts == [0, 0], counts
+    """
+    run(code, core)
+
+
+def test_two_threads_may_fork_at_once(core):
+    code = """
+    import warnings
+    warnings.simplefilter("ignore", DeprecationWarning)  # they are several threads themselves
+    events, codes = armed(0.5, count=100), []
+
+    def child():
+        all_set(events)
+        until(armed(0.01).is_set)
+
+    def forks():
+        for _ in range(5):
+            codes.append(ended(in_child(child)))
+
+    threads = [threading.Thread(target=forks) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    all_set(events)
+    for thread in threads:
+        thread.join(50)
+    assert codes == [0] * 10, codes
+    until(armed(0.01).is_set)
+    assert not _helpers._forks
+    """
+    run(code, core)
+
+
+def test_a_signal_handler_may_fork_during_a_fork(core):
+    code = """
+    codes, pids = [], []
+    events = armed(0.5, count=100)
+
+    def child():
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        all_set(events)
+
+    def forks(*_):
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        pids.append(in_child(child))
+
+    signal.signal(signal.SIGALRM, forks)
+    for number in range(1, 21):
+        signal.setitimer(signal.ITIMER_REAL, number * 0.00002)
+        pids.append(in_child(child))
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    all_set(events)
+    codes = [ended(pid) for pid in pids]
+    assert set(codes) == {0} and len(codes) > 20, codes
+    until(armed(0.01).is_set)
+    assert not _helpers._forks
+    """
+    run(code, core)
+
+
+def test_a_fork_waits_for_no_callback(core):
+    """The callback goes on in the parent, once. The child takes no part in it, nor in those that were pending."""
+    code = """
+    import warnings
+    warnings.simplefilter("ignore", DeprecationWarning)  # the callback's thread goes on
+    begun, go_on, calls = threading.Event(), threading.Event(), []
+
+    def callback(event):
+        begun.set()
+        assert go_on.wait(60)
+        calls.append("first")
+
+    first = armed(0.01, callback)
+    first.add_callback(lambda event: calls.append("second"))
+    assert begun.wait(60)
+
+    def child():
+        calls.clear()
+        go_on.set()
+        event = armed(0.01, calls.append)
+        until(lambda: calls == [event])
+        time.sleep(0.05)
+        assert calls == [event]
+
+    assert ended(in_child(child)) == 0
+    later = armed(0.01, lambda event: calls.append("later"))
+    until(lambda: calls == ["second", "later"])  # in another thread
+    go_on.set()
+    until(lambda: calls[2:] == ["first"])
+    """
+    run(code, core)
+
+
+def test_a_callback_may_fork(core):
+    code = """
+    import warnings
+    warnings.simplefilter("ignore", DeprecationWarning)
+    codes, calls = [], []
+
+    def child():
+        event = armed(0.01, calls.append)
+        until(lambda: calls == [event])
+
+    def callback(event):
+        codes.append(ended(in_child(child)))
+
+    for count in range(3):
+        event = armed(0.01, callback)
+        until(lambda: len(codes) > count)
+    assert codes == [0] * 3, codes
+    event = armed(0.01, calls.append)
+    until(lambda: calls == [event])
+    """
+    run(code, core)
+
+
+@on_cpython
+def test_a_fork_in_c_calls_no_handler_before(core):
+    """As uWSGI does: the child alone hears of it."""
+    code = """
+    import ctypes
+    libc, calls = ctypes.PyDLL(None), []
+    events = armed(0.3, calls.append, 100)
+    for _ in range(3):
+        pid = libc.fork()
+        if pid == 0:
+            ctypes.pythonapi.PyOS_AfterFork_Child()
+            code = 1
+            try:
+                all_set(events)
+                until(lambda: len(calls) == 100)
+                until(armed(0.01).is_set)
+                code = 0
+            finally:
+                os._exit(code)
+        assert ended(pid) == 0
+    all_set(events)
+    assert counts == []
+    """
+    run(code, core)
+
+
+def test_a_restart_that_fails_is_tried_again(core):
+    code = """
+    start, event, failed = _helpers._thread.start_new_thread, armed(0.1), []
+
+    def fails(*_):
+        failed.append(1)
+        raise RuntimeError("can't start new thread")
+
+    def again():
+        assert failed
+        _helpers._thread.start_new_thread = start
+        until(armed(0.01).is_set)
+        until(event.is_set)
+
+    _helpers._thread.start_new_thread = fails
+    pid = in_child(again)
+    again()
+    assert ended(pid) == 0
+    """
+    run(code, core)
+
+
+def test_a_use_during_a_fork_waits_for_its_end(core):
+    """Handlers of other packages run before, too: what they make must start no thread in the midst."""
+    code = """
+    events, calls = [], []
+    first = armed(3600)
+    os.register_at_fork(before=lambda: events.append(armed(0.05, calls.append)) or counts.append(_thread._count()))
+
+    def both():
+        until(lambda: calls == events and events)
+
+    pid = in_child(both)
+    both()
+    assert ended(pid) == 0 and counts[-1] == 0, counts
+    """
+    run(code, core)
+
+
+def test_multiprocessing_children_set_their_own(core):
+    code = """
+    import multiprocessing
+    events = armed(0.2, count=100)
+
+    def child():
+        all_set(events)
+        until(armed(0.01).is_set)
+
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=child) for _ in range(2)]
+    for process in processes:
+        process.start()
+    all_set(events)
+    for process in processes:
+        process.join(50)
+        assert process.exitcode == 0
+    """
+    run(code, core)

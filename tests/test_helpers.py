@@ -1,0 +1,352 @@
+"""The threads "fastevent timers" and "fastevent callbacks": when they run, what they call, and what delays nothing."""
+
+import gc
+import sys
+import threading
+import time
+import weakref
+
+from helpers import SCALE, TIMEOUT, Threads, deadline, python, until
+
+
+def helper_names():
+    return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("fastevent "))
+
+
+def test_a_process_without_need_has_no_helper(core):
+    code = """
+    import _thread
+    from fastevent import Event, wait_any
+    event = Event(0.001)
+    event.add_callback(repr); event.child(); event.wait(); event.check_timeout(); event.fileno(); event.set(); event.clear()
+    for event in Event(), Event(0.001):
+        event.wait(0.001)
+    wait_any([event], 0.001)
+    assert _thread._count() == 0
+    """
+    python(code, core)
+
+
+def test_one_thread_keeps_all_deadlines(core):
+    code = """
+    import _thread, threading
+    from fastevent import Event
+    from helpers import until
+    late = [Event(3600 + i, set_on_timeout=True) for i in range(20_000)]
+    soon, calls = [Event(0.5 + i / 1e6, set_on_timeout=True) for i in range(2_000)], []
+    names = [thread.name for thread in threading.enumerate()]
+    assert _thread._count() == 1 and names == ["MainThread", "fastevent timers"], names
+    for event in soon + late:
+        event.add_callback(calls.append)
+    until(lambda: len(calls) >= len(soon))
+    assert calls == soon and not any(event.is_set() for event in late)
+    until(lambda: _thread._count() == 2)  # with that of callbacks
+    """
+    python(code, core)
+
+
+def test_no_deadline_is_missed(Event, tiny_switch_interval):
+    events, calls = [], []
+
+    def makes():
+        for number in range(300):
+            event = Event((number * 7919 % 13) / 2000 + 0.0005, set_on_timeout=True)
+            event.add_callback(lambda event: calls.append((event, time.monotonic_ns() >= deadline(event))))
+            events.append(event)
+
+    with Threads(makes, makes):
+        pass
+    until(lambda: len(calls) == len(events))
+    assert all(in_time for _, in_time in calls) and {event for event, _ in calls} == set(events)
+
+
+def test_an_earlier_deadline_is_kept(Event):
+    later = Event(3600, set_on_timeout=True)
+    time.sleep(0.02)  # the thread rests until then
+    earlier = [Event(timeout, set_on_timeout=True) for timeout in (0.05, 0.02, 0.01)]
+    until(lambda: all(event.is_set() for event in earlier))
+    assert not later.is_set()
+
+
+def test_a_later_deadline_wakes_no_thread(core):
+    code = """
+    import time
+    from fastevent import Event, _helpers
+    from helpers import until
+    event, wakes, looks = Event(3600, set_on_timeout=True), [], []
+    until(lambda: _helpers.timers._asleep.get("until") == event._fe_period().deadline)
+    _helpers.timers.helper.wake = lambda: wakes.append(1)
+    clock = _helpers.monotonic_ns
+    _helpers.monotonic_ns = lambda: looks.append(1) or clock()
+    events = [Event(3601 + i, set_on_timeout=True) for i in range(900)]
+    time.sleep(0.1)
+    assert not wakes and not looks, (wakes, looks)
+    """
+    python(code, core)
+
+
+def test_the_timers_keep_no_event_alive(Event):
+    event = Event(3600, set_on_timeout=True)
+    reference = weakref.ref(event)
+    time.sleep(0.01)
+    del event
+    until(lambda: [gc.collect()] and reference() is None)
+
+
+def test_a_dropped_event_calls_nothing(Event):
+    calls = []
+    event = Event(0.02, set_on_timeout=True)
+    event.add_callback(calls.append)
+    end = deadline(event)
+    del event
+    gc.collect()
+    last = Event(0.03, set_on_timeout=True)
+    until(lambda: last.is_set() and time.monotonic_ns() > end)
+    assert calls == []
+
+
+def test_dropped_events_leave_memory_flat(core):
+    """With a timeout that never comes, and with one that soon comes; `make soak` makes a million and more."""
+    code = """
+    import gc, sys
+    from faults import FLAT, resident
+    from fastevent import Event, _helpers
+
+    def makes(count, timeout):
+        for _ in range(count):
+            Event(timeout, set_on_timeout=True)
+
+    for timeout in 3600, 0.001:
+        makes(20_000, timeout)
+        gc.collect()
+        before = resident()
+        makes(int(float(sys.argv[1]) * 100_000), timeout)
+        gc.collect()
+        assert resident() - before < FLAT, (timeout, resident() - before)
+    """
+    python(code, core, str(SCALE), timeout=300 * max(1.0, SCALE))
+
+
+def test_restarts_leave_one_entry(core):
+    code = """
+    from fastevent import Event, _helpers
+    from helpers import until
+    event = Event(3600, set_on_timeout=True)
+    for _ in range(5_000):
+        event.restart_timeout()
+        event.__init__(3600, set_on_timeout=True)
+        event.clear()
+    until(lambda: _helpers.timers._asleep.get("until", 1 << 64) < 1 << 63)
+    assert len(_helpers.timers._heap) == 1, len(_helpers.timers._heap)
+    """
+    python(code, core)
+
+
+def test_the_heap_drops_dead_events_in_order(core):
+    code = """
+    import gc, random
+    from fastevent import Event, _helpers
+    from helpers import until
+    numbers = random.Random(0)
+    events = [Event(3600 + 100 * numbers.random(), set_on_timeout=True) for _ in range(3000)]
+    until(lambda: len(_helpers.timers._heap) >= 2000)
+    del events[:2900]
+    gc.collect()
+    events += [Event(3600 + 100 * numbers.random(), set_on_timeout=True) for _ in range(6000)]
+    events.append(Event(1800, set_on_timeout=True))  # the next deadline, for which the thread reads all
+    until(lambda: not _helpers.timers._unread)
+    heap = list(_helpers.timers._heap)
+    assert all(heap[(i - 1) // 2] <= heap[i] for i in range(1, len(heap)))
+    alive = [event for *_, reference in sorted(heap) if (event := reference()) is not None]
+    assert alive == sorted(events, key=lambda event: event._fe_period().deadline)
+    assert len(heap) < len(events) + 2000, len(heap)
+    """
+    python(code, core)
+
+
+# Callbacks
+
+
+def test_a_callback_that_exits_ends_no_thread(Event, caplog):
+    event, called = Event(0.01, set_on_timeout=True), threading.Event()
+    event.add_callback(lambda event: sys.exit("no"))
+    again = Event(0.03, set_on_timeout=True)
+    again.add_callback(lambda event: called.set())
+    assert called.wait(TIMEOUT)
+    assert "SystemExit: no" in caplog.text
+
+
+def test_a_timer_that_raises_ends_no_thread(modules, Event, caplog):
+    def fails(reference):
+        raise ValueError("a bad timer")
+
+    modules._helpers.timers.add(0, fails, weakref.ref(fails))
+    until(Event(0.01, set_on_timeout=True).is_set)
+    assert "a bad timer" in caplog.text
+
+
+def test_a_stuck_callback_delays_nothing(Event):
+    """No deadline, child, waiter or other callback."""
+    go_on, answers, calls = threading.Event(), [], []
+    unrelated = Event(0.01, set_on_timeout=True)
+    unrelated.add_callback(lambda event: go_on.wait(TIMEOUT))
+    job = Event(0.1, set_on_timeout=True)
+    part = job.child()
+    for event in job, part:
+        event.add_callback(calls.append)
+    other = Event(0.2, set_on_timeout=True)
+    try:
+        with Threads(lambda: answers.append(job.wait()), lambda: answers.append(part.wait()), other.wait):
+            pass
+        assert answers == [True] * 2
+        until(lambda: calls == [job, part])
+        assert not go_on.is_set()
+    finally:
+        go_on.set()
+
+
+def test_several_stuck_callbacks_delay_nothing(core):
+    code = """
+    import threading
+    from fastevent import Event
+    from helpers import until
+
+    def helpers():
+        return [thread.name for thread in threading.enumerate()].count("fastevent callbacks")
+
+    go_on, calls, events = threading.Event(), [], [Event(0.01, set_on_timeout=True) for _ in range(6)]
+    for event in events[:5]:
+        event.add_callback(lambda event: go_on.wait(60))
+    events[5].add_callback(calls.append)
+    until(lambda: calls == [events[5]])
+    assert helpers() >= 5
+    last = Event(0.01, set_on_timeout=True)
+    last.add_callback(calls.append)
+    until(lambda: calls[1:] == [last])
+    go_on.set()
+    until(lambda: helpers() == 1)  # those beyond the first one end
+    again = Event(0.01, set_on_timeout=True)
+    again.add_callback(calls.append)
+    until(lambda: calls[2:] == [again])
+    """
+    python(code, core)
+
+
+def test_callbacks_are_called_in_order(Event):
+    calls, events = [], [Event(0.05, set_on_timeout=True) for _ in range(3)]
+    for number in range(300):
+        events[number % 3].add_callback(lambda event, number=number: calls.append((events.index(event), number)))
+    until(lambda: len(calls) == 300)
+    assert calls == sorted(calls)
+
+
+def test_a_callback_may_make_and_wait(fastevent):
+    """In the helper thread, everything works as in any other."""
+    seen = []
+
+    def callback(event):
+        inner = fastevent.Event(0.01, set_on_timeout=True)
+        seen.append(inner.wait(TIMEOUT))
+        deeper = fastevent.Event(0.01, set_on_timeout=True)
+        deeper.add_callback(lambda event: seen.append("deeper"))
+        until(deeper.is_set)
+        seen.append(len(fastevent.wait_any([deeper, event])))
+
+    event = fastevent.Event(0.01, set_on_timeout=True)
+    event.add_callback(callback)
+    until(lambda: len(seen) == 3)
+    assert seen[0] is True and set(seen[1:]) == {2, "deeper"}
+
+
+# Where no thread can be started, and where the interpreter is patched
+
+
+def test_without_a_thread_nothing_is_half_done(core):
+    code = """
+    import _thread
+    from fastevent import Event, _helpers
+    from helpers import until
+    start, parent = _helpers._thread.start_new_thread, Event()
+
+    def fails(*_):
+        raise RuntimeError("can't start new thread")
+
+    _helpers._thread.start_new_thread = fails
+    for make in (lambda: Event(3600, parents=[parent], set_on_timeout=True), lambda: parent.child(0.01), lambda: parent.child(0)):
+        for _ in range(2):
+            try:
+                make()
+                print("no error")
+            except RuntimeError as error:
+                assert str(error) == "can't start new thread"
+    assert parent.status().children == 0 and _thread._count() == 0
+    _helpers._thread.start_new_thread = start
+    calls, event = [], parent.child(0.01)
+    event.add_callback(calls.append)
+    until(lambda: calls == [event])
+    """
+    assert python(code, core) == ""
+
+
+def test_without_a_thread_callbacks_come_later(core):
+    code = """
+    from fastevent import Event, _helpers
+    from helpers import until
+    start, (first, second), calls = _helpers._thread.start_new_thread, (Event(0.05, set_on_timeout=True) for _ in "12"), []
+
+    def fails(*_):
+        raise RuntimeError("can't start new thread")
+
+    _helpers._thread.start_new_thread = fails
+    first.add_callback(calls.append)
+    until(first.is_set)  # by the thread of the timers
+    assert first.wait() and calls == []
+    _helpers._thread.start_new_thread = start
+    second.__init__(0.01, set_on_timeout=True)
+    second.add_callback(calls.append)
+    until(lambda: calls == [first, second])
+    third = Event(0.01, set_on_timeout=True)
+    _helpers._thread.start_new_thread = fails
+    third.add_callback(lambda event: print("called at exit"))
+    """
+    assert python(code, core) in {"", "called at exit\n"}  # whether its time comes
+
+
+def test_a_patched_interpreter_has_native_helpers(core):
+    code = """
+    import _thread, threading, time
+
+    def fails(*_):
+        raise AssertionError("a patched function was called")
+
+    _thread.start_new_thread = _thread.start_new = threading.Thread.start = time.sleep = fails
+    from fastevent import Event
+    calls, event = [], Event(0.01, set_on_timeout=True)
+    event.add_callback(lambda event: calls.append(threading.current_thread().name))
+    assert event.wait(60)
+    end = time.monotonic() + 60
+    while not calls and time.monotonic() < end:
+        pass
+    assert calls == ["fastevent callbacks"], calls
+    """
+    python(code, core)
+
+
+def test_helpers_are_named(Event):
+    event, done = Event(0.01, set_on_timeout=True), threading.Event()
+    event.add_callback(lambda event: done.set())
+    assert done.wait(TIMEOUT)
+    until(lambda: {"fastevent callbacks", "fastevent timers"} <= set(helper_names()))
+
+
+def test_wait_is_exact_without_the_timers(core):
+    """It sets the event even if their thread stands still."""
+    code = """
+    from fastevent import Event, _helpers
+    _helpers.timers.helper.wake = lambda: None
+    Event(3600, set_on_timeout=True)  # the thread rests from now on
+    event = Event(0.01, set_on_timeout=True)
+    child = event.child()
+    assert event.wait() and event.is_set() and child.is_set()
+    """
+    python(code, core)

@@ -1,0 +1,325 @@
+"""`with event:`, and set_on_signals()."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from helpers import CORE_SWITCH, TIMEOUT, Threads, python, until
+
+# `with event:`
+
+
+def test_leaving_the_block_sets_the_event(Event):
+    answers = []
+    with Event() as event, Threads(lambda: answers.append(event.wait())):
+        event.set("early")
+    assert answers == [True]
+    with Event() as event:
+        assert not event.is_set()
+    assert event.is_set() and event.reason is None
+
+
+def test_a_subclass_may_set_without_a_reason(Event):
+    class Theirs(Event):
+        def set(self):
+            super().set()
+
+    with Theirs() as event:
+        pass
+    assert event.is_set()
+
+
+def test_an_exception_becomes_the_reason(Event):
+    event = Event()
+    with pytest.raises(ValueError, match="oops"), event:
+        raise ValueError("oops")
+    assert event.reason == "ValueError: oops"
+    event.clear()
+    with pytest.raises(KeyError), event:
+        raise KeyError
+    assert event.reason == "KeyError"
+
+
+def test_an_exception_without_a_text_sets_it(Event):
+    class Mute(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    event = Event()
+    with pytest.raises(Mute), event:
+        raise Mute
+    assert event.reason.startswith("Mute: <") and "Mute object at 0x" in event.reason
+
+
+# set_on_signals()
+
+
+@pytest.fixture(autouse=True)
+def handlers_are_restored():
+    numbers = signal.SIGINT, signal.SIGTERM
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    after = [signal.getsignal(number) for number in numbers]
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+    assert after == before
+
+
+def test_a_signal_sets_the_event(Event):
+    event = Event()
+    with event.set_on_signals() as same:
+        assert same is event
+        signal.raise_signal(signal.SIGTERM)
+        assert event.is_set() and event.reason is signal.SIGTERM
+        event.clear()
+        signal.raise_signal(signal.SIGINT)
+        assert event.reason is signal.SIGINT
+    assert event.is_set() and repr(event).endswith("set: SIGINT>")
+
+
+def test_a_block_without_signals_sets_nothing(Event):
+    event = Event()
+    with event.set_on_signals():
+        pass
+    assert not event.is_set()
+
+
+def test_a_second_ctrl_c_interrupts(Event):
+    """Otherwise nothing but SIGKILL would end a shutdown that hangs."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    event = Event()
+    with event.set_on_signals(signal.SIGINT, signal.SIGINT), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+        assert event.reason is signal.SIGINT
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("first", ["SIGTERM", "SIGINT"])
+def test_a_second_sigterm_ends_the_process(core, first):
+    code = f"""
+    import signal
+    from fastevent import Event
+    event = Event()
+    with event.set_on_signals():
+        signal.raise_signal(signal.{first})
+        print(event.reason.name, flush=True)
+        signal.raise_signal(signal.SIGTERM)
+        print("still here")
+    """
+    environment = {**os.environ, **CORE_SWITCH[core]}
+    program = [sys.executable, "-c", "if True:" + code]
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
+    assert (done.stdout, done.stderr) == (f"{first}\n", "")
+    assert done.returncode == (-signal.SIGTERM if os.name == "posix" else signal.SIGTERM)
+
+
+def test_a_second_signal_calls_the_earlier_handler(Event):
+    calls, event = [], Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: calls.append((number, frame is not None)))
+    with event.set_on_signals(signal.SIGTERM):
+        signal.raise_signal(signal.SIGTERM)
+        assert calls == []
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert calls == [(signal.SIGTERM, True)] * 2
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def test_a_second_ignored_signal_is_ignored(Event):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with Event().set_on_signals(signal.SIGTERM) as event:
+        for _ in range(3):
+            signal.raise_signal(signal.SIGTERM)
+    assert event.reason is signal.SIGTERM
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def test_the_first_signal_counts_from_clear(Event):
+    calls = []
+    signal.signal(signal.SIGTERM, lambda number, frame: calls.append(number))
+    event = Event()
+    with event.set_on_signals(signal.SIGTERM):
+        signal.raise_signal(signal.SIGTERM)
+        event.clear()
+        signal.raise_signal(signal.SIGTERM)
+        assert calls == [] and event.reason is signal.SIGTERM
+        event.clear()
+        event.set("by hand")
+        signal.raise_signal(signal.SIGTERM)  # the first one since clear(), however the event was set
+        assert calls == [] and event.reason == "by hand"
+        signal.raise_signal(signal.SIGTERM)
+        assert calls == [signal.SIGTERM]
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def test_the_first_signal_counts_from_entry(Event):
+    calls = []
+    signal.signal(signal.SIGTERM, lambda number, frame: calls.append(number))
+    event = Event()
+    event.set("before")
+    for _ in range(2):
+        with event.set_on_signals(signal.SIGTERM):
+            signal.raise_signal(signal.SIGTERM)
+            assert calls == [] and event.reason == "before"
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def test_blocks_may_be_nested(Event):
+    outer, inner = Event(), Event()
+    with outer.set_on_signals(signal.SIGTERM):
+        with inner.set_on_signals(signal.SIGTERM):
+            signal.raise_signal(signal.SIGTERM)
+            assert inner.is_set() and not outer.is_set()
+            signal.raise_signal(signal.SIGTERM)  # the second one does what it did before the inner block
+            assert outer.is_set()
+        outer.clear()
+        signal.raise_signal(signal.SIGTERM)
+        assert outer.is_set()
+
+
+def test_signals_are_for_the_main_thread(Event):
+    def refused():
+        with pytest.raises(ValueError, match=r"^set_on_signals\(\) works in the main thread only, not in 'Thread-"):
+            Event().set_on_signals()
+
+    with Threads(refused):
+        pass
+
+
+@pytest.mark.parametrize("wrong", [0, 12345, "SIGTERM", None, [signal.SIGTERM]])
+def test_what_is_not_a_signal_is_refused(Event, wrong):
+    with pytest.raises(ValueError, match=r"^a signal must be one of this system's signal\.Signals, not ") as caught:
+        Event().set_on_signals(signal.SIGTERM, wrong)
+    assert repr(wrong) in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="every signal can be handled here")
+def test_sigkill_is_refused(Event):
+    with pytest.raises(ValueError, match=r"^SIGKILL cannot be handled$"):
+        Event().set_on_signals(signal.SIGTERM, signal.SIGKILL)
+
+
+def test_a_handler_from_c_is_refused(Event, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(signal, "getsignal", {}.get)
+        with pytest.raises(ValueError, match="^the handler of SIGINT was not installed from Python and could not be restored$"):
+            Event().set_on_signals()
+
+
+# Callbacks of a signal
+
+
+def test_callbacks_of_a_signal_run_in_a_helper(Event):
+    event, names = Event(), []
+    child = event.child()
+    for each in event, child:
+        each.add_callback(lambda each: names.append((each, threading.current_thread().name)))
+    with event.set_on_signals(signal.SIGTERM):
+        signal.raise_signal(signal.SIGTERM)
+        assert child.reason is signal.SIGTERM
+    assert names == [(event, "fastevent callbacks"), (child, "fastevent callbacks")]
+
+
+def test_leaving_waits_for_callbacks_of_its_signals(Event):
+    event, other, begun, done = Event(), Event(), threading.Event(), []
+    other.add_callback(lambda event: until(lambda: done))  # of no signal
+
+    def slow(event):
+        begun.set()
+        time.sleep(0.05)
+        done.append("done")
+
+    event.add_callback(slow)
+    with Threads(other.set):
+        with event.set_on_signals(signal.SIGTERM):
+            signal.raise_signal(signal.SIGTERM)
+        assert done == ["done"]
+
+
+def test_leaving_waits_for_a_callback_that_raises(Event, caplog):
+    event = Event()
+    event.add_callback(lambda event: 1 / 0)
+    event.add_callback(lambda event: sys.exit("no"))
+    with event.set_on_signals(signal.SIGTERM):
+        signal.raise_signal(signal.SIGTERM)
+    assert "ZeroDivisionError" in caplog.text
+    until(lambda: "SystemExit: no" in caplog.text)  # by the thread, after the call
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signal to another thread here")
+def test_ctrl_c_ends_the_waiting(Event):
+    event, go_on, left = Event(), threading.Event(), []
+
+    def interrupt(number, frame):
+        if not left:
+            raise KeyboardInterrupt
+
+    def sends():
+        while not left:
+            time.sleep(0.05)
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    event.add_callback(lambda event: go_on.wait(TIMEOUT))
+    with Threads(sends):
+        try:
+            with event.set_on_signals(signal.SIGTERM):
+                signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            left.append("by Ctrl-C")
+        left.append("in time")
+    go_on.set()
+    signal.signal(signal.SIGINT, before)
+    assert left[0] == "by Ctrl-C"
+
+
+def test_a_callback_of_sigterm_is_not_lost(core, tmp_path):
+    """It takes 50 ms and writes a file, while main() returns at once."""
+    code = """
+    import signal, sys, time
+    from fastevent import Event
+
+    def saves(event):
+        time.sleep(0.05)
+        with open(sys.argv[1], "w") as file:
+            file.write("saved")
+
+    def main():
+        stop = Event()
+        stop.add_callback(saves)
+        with stop.set_on_signals():
+            signal.raise_signal(signal.SIGTERM)
+            stop.wait()
+
+    main()
+    """
+    python(code, core, str(tmp_path / "state"))
+    assert (tmp_path / "state").read_text() == "saved"
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer of signals here")
+def test_callbacks_may_use_locks_under_many_signals(core):
+    """Of 500 signals a second, the callbacks put into the queue that the interrupted thread uses."""
+    code = """
+    import queue, signal
+    from fastevent import Event
+    event, items, found = Event(), queue.Queue(), []
+    signal.signal(signal.SIGALRM, lambda *_: None)  # of a second signal before clear()
+    with event.set_on_signals(signal.SIGALRM):
+        signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
+        for number in range(500):
+            event.add_callback(lambda event, number=number: items.put(number))
+            while not event.is_set():
+                items.put(None)
+                found.append(items.get())
+            event.clear()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    while not items.empty():
+        found.append(items.get())
+    print(sorted(number for number in found if number is not None) == list(range(500)))
+    """
+    assert python(code, core) == "True\n"

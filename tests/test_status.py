@@ -1,0 +1,279 @@
+"""What an event says about itself: its times, status(), repr(), its name, and what `fastevent.debug` shows."""
+
+import gc
+import logging
+import re
+import threading
+from decimal import Decimal
+from math import inf
+
+import pytest
+from helpers import TIMEOUT, Threads, deadline, python, until_deadline, until_waiting
+
+# elapsed() and remaining()
+
+
+def test_elapsed_and_remaining_agree(Event):
+    event = Event(300)
+    before, first, after = event.elapsed(), event.remaining(), event.elapsed()
+    assert 0 <= before <= 300 - first <= after + 1e-6
+    assert event.timeout == 300.0 and first <= 300
+    event = Event(0.001)
+    until_deadline(event)
+    assert event.remaining() == 0 and event.elapsed() >= 0.001
+    assert Event(0).remaining() == 0
+
+
+def test_without_a_timeout_nothing_is_measured(Event):
+    event = Event()
+    assert event.timeout is event.elapsed() is event.remaining() is None
+    for never in (inf, 1e300):
+        assert Event(never).remaining() == inf and Event(never).elapsed() >= 0
+
+
+def test_remaining_is_never_above_the_timeout(Event):
+    for timeout in (1e-9, 1 / 3, 0.1, 1e-7, 12345.678, 9e9):
+        for _ in range(200):
+            assert 0 <= Event(timeout).remaining() <= timeout
+
+
+def test_remaining_counts_self_setting_ancestors(Event):
+    root = Event(50, set_on_timeout=True)
+    middle = root.child()
+    leaf = Event(100, parents=[middle, Event(10)])  # an event that is not self-setting ends no other one
+    assert 40 < middle.remaining() <= 50 and 40 < leaf.remaining() <= 50 and 40 < leaf.status().remaining <= 50
+    assert 10 < leaf.child(20).remaining() <= 20
+    assert leaf.timeout == 100 and middle.timeout is None
+
+
+def test_remaining_ignores_ancestors_that_are_set(Event):
+    root = Event(50, set_on_timeout=True)
+    child = root.child()
+    root.set()
+    child.clear()
+    assert child.remaining() is None
+    root.clear()
+    assert 40 < child.remaining() <= 50
+
+
+def test_remaining_takes_each_ancestor_once(Event):
+    """There are 2**40 ways to the root."""
+    layer = [Event(50, set_on_timeout=True)]
+    for _ in range(40):
+        layer = [Event(parents=layer) for _ in range(2)]
+    assert 40 < layer[0].remaining() <= 50
+
+
+# status()
+
+
+def test_status_of_an_event(fastevent):
+    event = fastevent.Event()
+    assert event.status() == (None, False, None, False, None, None, None, 0, 0, 0, ())
+    event = fastevent.Event(300, name="crawl")
+    child = event.child()
+    assert child.status().children == 0
+    event.add_callback(print)
+    event.remove_callback(print)
+    event.add_callback(repr)
+    with Threads(event.wait, event.wait):
+        until_waiting(event, 2)
+        status = event.status()
+        assert isinstance(status, fastevent.EventStatus)
+        assert status[:5] == ("crawl", False, None, False, 300.0)
+        assert (status.waiters, status.callbacks, status.children) == (2, 1, 1)
+        assert 0 <= status.elapsed <= 300 - status.remaining + 1 and status.remaining <= 300
+        event.remove_callback(repr)
+        event.set("enough")
+    assert event.status()[1:4] == (True, "enough", False)
+    assert "reason='enough'" in repr(event.status())
+
+
+def test_status_names_the_waiting_threads(Event):
+    event = Event()
+    threads = [threading.Thread(target=event.wait, name=name, daemon=True) for name in ("loader", "writer")]
+    for thread in threads:
+        thread.start()
+    until_waiting(event, 2)
+    assert sorted(event.status().waiting) == ["loader", "writer"]
+    event.set()
+    for thread in threads:
+        thread.join(TIMEOUT)
+    assert event.status().waiting == () and event.status().waiters == 0
+
+
+def test_status_counts_waits_for_several(fastevent):
+    events = [fastevent.Event() for _ in range(2)]
+    with Threads(lambda: fastevent.wait_any(events)):
+        for event in events:
+            until_waiting(event)
+            assert len(event.status().waiting) == 1
+        events[0].set()
+    assert events[1].status().waiters == 0
+
+
+def test_status_and_repr_set_nothing(Event, no_timers):
+    event, calls = Event(0.001, set_on_timeout=True), []
+    event.add_callback(calls.append)
+    until_deadline(event)
+    assert repr(event).endswith(": unset, timed out after 0.001 s>")
+    assert event.status()[1:4] == (False, None, True) and event.remaining() == 0
+    assert calls == [] and not event.is_set()
+
+
+# repr()
+
+
+@pytest.mark.parametrize("reason, text", [("shutdown", "shutdown"), (5, "5"), (Decimal(5), "Decimal('5')"), (None, None)])
+def test_repr_gives_the_reason(Event, reason, text):
+    event = Event()
+    event.set(reason)
+    assert repr(event) == f"<fastevent.Event at {id(event):#x}: set{f': {text}' if text else ''}>"
+
+
+def test_repr_of_a_reason_with_the_event(Event):
+    event = Event()
+    event.set([event])
+    assert repr(event).endswith("set: [...]>")
+
+
+def test_repr_is_one_short_line(Event):
+    event = Event(name="n" * 1000)
+    event.set("line\n" * 1000)
+    assert "\n" not in repr(event) and len(repr(event)) < 500
+
+
+@pytest.mark.parametrize(
+    "timeout, left, text",
+    [
+        (5, 1_234_567_890, "1.2 s of 5 s left"),
+        (1, 123_456_789, "0.1 s of 1 s left"),
+        (0.75, 123_456_789, "0.123 s of 0.75 s left"),
+        (5, 0, "timed out after 5 s"),
+        (5, -1, "timed out after 5 s"),
+    ],
+)
+def test_repr_rounds_what_is_left(Event, modules, monkeypatch, timeout, left, text):
+    event = Event(timeout)
+    monkeypatch.setattr(modules._event, "monotonic_ns", lambda: deadline(event) - left)
+    assert repr(event).endswith(f": unset, {text}>")
+
+
+# The name
+
+
+def test_a_name_appears_everywhere(fastevent):
+    event = fastevent.Event(name="shutdown")
+    assert event.name == "shutdown" == event.status().name
+    assert repr(event) == f"<fastevent.Event 'shutdown' at {id(event):#x}: unset>"
+    assert fastevent.Event().name is None and "_fe_name" not in vars(fastevent.Event())
+
+
+@pytest.mark.parametrize("wrong", [5, b"name", object()])
+def test_a_name_must_be_a_text(Event, wrong):
+    with pytest.raises(TypeError, match="^name must be a text, not "):
+        Event(name=wrong)
+
+
+def test_a_subclass_has_attributes_of_its_own(fastevent):
+    class Task(fastevent.Event):
+        def __init__(self, name, timeout, reason):
+            super().__init__(50)
+            self.name, self.timeout, self.reason = name, timeout, reason
+
+        remaining = elapsed = None
+
+    task = Task(["mine"], "soon", {"why": 1})
+    assert (task.name, task.timeout, task.reason) == (["mine"], "soon", {"why": 1})
+    assert re.search(r"Task at 0x\w+: unset, (50|49\.\d) s of 50 s left>$", repr(task))
+    task.set("over")
+    status = task.status()
+    assert (status.name, status.timeout, status.reason) == (None, 50.0, "over") and 40 < status.remaining <= 50
+    with pytest.raises(fastevent.EventCancelled, match=r"^cancelled: over$"):
+        task.check()
+    del task.name, task.timeout, task.reason
+    assert (task.name, task.timeout, task.reason) == (None, 50.0, "over")
+
+
+# debug.LoggedEvent
+
+
+def test_a_logged_event_logs_every_change(core):
+    code = """
+    import logging, sys, time
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(name)s %(levelname)s %(message)s")
+    from fastevent import Event
+    from fastevent.debug import LoggedEvent
+    parent = Event()
+    event = LoggedEvent(parents=[parent], name="job")
+    event.set("by hand"); event.set(); event.clear(); event.clear()
+    parent.set("by its parent")
+    timed = LoggedEvent(0.01, set_on_timeout=True, name="job")
+    timed.wait()
+    """
+    lines = python(code, core).splitlines()  # at exit, pending callbacks are called
+    texts = ["set: by hand>", "unset>", "set: by its parent>", "set: timed out after 0.01 s: job>"]
+    for line, text in zip(lines, texts, strict=True):
+        assert line.startswith("fastevent INFO <fastevent.debug.LoggedEvent 'job' at ") and text in line
+        assert 0 <= float(re.search(r"in thread '[^']+', after (\d+\.\d{6}) s$", line)[1]) < TIMEOUT
+    assert "in thread 'MainThread'" in lines[0] and "in thread 'fastevent callbacks'" in lines[3]
+
+
+def test_a_logged_event_logs_a_set_during_clear(modules, caplog):
+    class Logged(modules.debug.LoggedEvent):
+        then = None
+
+        def _fe_read(self):
+            state, then, self.then = super()._fe_read(), self.then, None
+            if then:
+                then()
+            return state
+
+    caplog.set_level(logging.INFO)
+    event = Logged()
+    event.then = event.set
+    event.clear()
+    event.set("once more")
+    assert "set: once more" in caplog.text
+
+
+# debug.tree()
+
+
+def test_tree_shows_all_events_below(Event, modules):
+    root = Event(name="root")
+    part = root.child(300, name="part")
+    leaf = part.child(name="leaf")
+    other = Event(parents=[root, part], name="other")
+    plain = root.child()
+    with Threads(leaf.wait):
+        until_waiting(leaf)
+        lines = modules.debug.tree(root).splitlines()
+        part.set("enough")
+    assert lines[0] == "root: unset"
+    assert re.fullmatch(r"  part: unset, (300|299) s left", lines[1])
+    assert re.fullmatch(r"    leaf: unset, waiting: Thread-\d+ \(run\)", lines[2])
+    assert lines[3:] == ["    other: unset", "  other: unset (see above)", f"  Event at {id(plain):#x}: unset"]
+    assert modules.debug.tree(part).splitlines() == ["part: set: enough", "  leaf: set: enough", "  other: set: enough"]
+    assert other.is_set()
+
+
+def test_tree_forgets_dropped_events(Event, modules):
+    root = Event(name="root")
+    root.child()
+    gc.collect()
+    assert modules.debug.tree(root) == "root: unset"
+
+
+def test_tree_sets_nothing(Event, modules, no_timers):
+    root = Event(name="root")
+    child = root.child(0.001, name="child")
+    until_deadline(child)
+    assert modules.debug.tree(root) == "root: unset\n  child: unset, timed out after 0.001 s"
+    assert not child.is_set()
+
+
+def test_tree_of_a_deep_tree(Event, modules):
+    root = event = Event()
+    events = [event := event.child() for _ in range(2000)]
+    assert len(modules.debug.tree(root).splitlines()) == len(events) + 1
