@@ -100,6 +100,15 @@ def until_deadline(event):
         time.sleep(0.0005)
 
 
+def self_setting(Event, seconds, *callbacks):
+    """Return a self-setting event whose timeout starts when it has its *callbacks*, however long it takes to add them."""
+    event = Event(3600, set_on_timeout=True)
+    for callback in callbacks:
+        event.add_callback(callback)
+    event.restart_timeout(seconds)
+    return event
+
+
 def in_wait(count):
     """Do what `until_waiting()` does, by the frames of threads. For tests that are not ported yet."""
     until(lambda: sum(map(is_waiting, sys._current_frames().values())) >= count)

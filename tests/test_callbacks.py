@@ -66,7 +66,7 @@ def test_a_callback_may_do_anything(Event):
 
 @pytest.mark.parametrize("wrong", [None, 5, "print", object()])
 def test_a_callback_must_be_callable(Event, wrong):
-    with pytest.raises(TypeError, match="^a callback must be callable, not"):
+    with pytest.raises(TypeError, match=r"^a callback must be callable, not"):
         Event().add_callback(wrong)
 
 
@@ -78,7 +78,7 @@ def test_a_coroutine_function_is_refused(Event):
 
     event = Event()
     for wrong in work, Worker().work, partial(work, event):
-        with pytest.raises(TypeError, match="^a callback must be a plain function, not the coroutine function .*work"):
+        with pytest.raises(TypeError, match=r"^a callback must be a plain function, not the coroutine function .*work"):
             event.add_callback(wrong)
     assert event.status().callbacks == 0
 
@@ -117,7 +117,7 @@ def test_a_log_that_raises_stops_no_callback(core):
     code = """
     import logging
     from fastevent import Event
-    from helpers import until
+    from helpers import self_setting, until
 
     def refuses(record):
         raise OSError
@@ -127,9 +127,7 @@ def test_a_log_that_raises_stops_no_callback(core):
     event.add_callback(lambda event: 1 / 0)
     event.add_callback(calls.append)
     event.set()
-    first, second = Event(0.01, set_on_timeout=True), Event(0.02, set_on_timeout=True)
-    first.add_callback(lambda event: exit())
-    second.add_callback(calls.append)
+    first, second = self_setting(Event, 0.01, lambda event: exit()), self_setting(Event, 0.02, calls.append)
     until(lambda: calls == [event, second])
     """
     python(code, core)

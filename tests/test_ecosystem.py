@@ -260,3 +260,30 @@ def test_gevent(core, monkey_first):
     """
     cooperates = core == "py" and monkey_first
     assert python(code, core) == ("others ran\n" if cooperates else "others stood still\n")
+
+
+@pytest.mark.parametrize("monkey_first", [True, False])
+def test_self_setting_events_under_gevent(core, monkey_first):
+    """Native threads keep its deadline and call its callbacks; wait() returns at the deadline in any greenlet."""
+    pytest.importorskip("gevent", reason="make ecosystem installs it")
+    code = f"""
+    {"from gevent import monkey; monkey.patch_all()" if monkey_first else "import fastevent"}
+    {"import fastevent" if monkey_first else "from gevent import monkey; monkey.patch_all()"}
+    import gevent, time
+    calls, event = [], fastevent.Event(0.05, set_on_timeout=True)
+    child = event.child()
+    child.add_callback(lambda event: calls.append(gevent.monkey.get_original("_thread", "get_ident")()))
+    waits = [gevent.spawn(event.wait), gevent.spawn(child.wait, 60), gevent.spawn(fastevent.wait_any, [child])]
+    gevent.joinall(waits, timeout=60)
+    assert [greenlet.value for greenlet in waits] == [True, True, [child]], waits
+    assert time.monotonic_ns() >= event._fe_period().deadline and event.check_timeout()
+    end = time.monotonic() + 60
+    while not calls and time.monotonic() < end:
+        gevent.sleep(0.001)
+    assert calls and calls[0] != gevent.monkey.get_original("_thread", "get_ident")()
+    event.clear()
+    while not event.is_set() and time.monotonic() < end:
+        gevent.sleep(0.001)  # polling works, too
+    assert event.is_set()
+    """
+    python(code, core)

@@ -13,9 +13,9 @@ def test_the_helpers_end_before_the_interpreter(core):
     import _thread, atexit
     atexit.register(lambda: print(_thread._count()))  # after our handler: handlers run in the reverse order
     from fastevent import Event
-    from helpers import until
-    calls, events = [], [Event(3600, set_on_timeout=True), Event(0.01, set_on_timeout=True)]
-    events[1].add_callback(calls.append)
+    from helpers import self_setting, until
+    calls = []
+    events = [Event(3600, set_on_timeout=True), self_setting(Event, 0.01, calls.append)]
     until(lambda: calls)
     assert _thread._count() == 2
     """
@@ -33,11 +33,12 @@ def test_exit_waits_for_callbacks(core, tmp_path):
         with open(sys.argv[1], "a") as file:
             file.write(text)
 
-    begun, event, other = threading.Event(), Event(0.01, set_on_timeout=True), Event(3600, set_on_timeout=True)
+    begun, event, other = threading.Event(), Event(3600, set_on_timeout=True), Event(3600, set_on_timeout=True)
     event.add_callback(lambda event: begun.set())
     for text in "abc":
         event.add_callback(lambda event, text=text: saves(text))
     other.add_callback(lambda event: saves("x"))
+    event.restart_timeout(0.01)
     begun.wait()
     """
     python(code, core, str(tmp_path / "state"))
@@ -49,9 +50,10 @@ def test_exit_waits_so_long_and_no_longer(core):
     import atexit, threading, time
     atexit.register(lambda: print(time.monotonic() - start >= 0.3))
     from fastevent import Event, _helpers
+    from helpers import self_setting
     _helpers.CALL_PATIENCE = 300_000_000
-    begun, event = threading.Event(), Event(0.01, set_on_timeout=True)
-    event.add_callback(lambda event: (begun.set(), time.sleep(1000)))
+    begun = threading.Event()
+    event = self_setting(Event, 0.01, lambda event: (begun.set(), time.sleep(1000)))
     begun.wait()
     start = time.monotonic()
     """
@@ -63,19 +65,36 @@ def test_a_callback_may_cause_others_at_exit(core):
     code = """
     import threading, time
     from fastevent import Event
-    begun, event = threading.Event(), Event(0.01, set_on_timeout=True)
+    from helpers import self_setting
+    begun = threading.Event()
 
     def callback(event):
         begun.set()
         time.sleep(0.05)  # the interpreter is on its way out
-        inner = Event(0.02, set_on_timeout=True)
-        inner.add_callback(lambda inner: print("inner"))
+        inner = self_setting(Event, 0.01, lambda inner: print("inner"))
         inner.wait()
 
-    event.add_callback(callback)
+    event = self_setting(Event, 0.01, callback)
     begun.wait()
     """
     assert python(code, core) == "inner\n"
+
+
+def test_exit_calls_what_no_thread_has(core):
+    code = """
+    from fastevent import Event, _helpers
+    from helpers import until
+
+    def fails(*_):
+        raise RuntimeError("can't start new thread")
+
+    event = Event(3600, set_on_timeout=True)
+    event.add_callback(lambda event: print("called"))
+    _helpers._thread.start_new_thread = fails
+    event.restart_timeout(0)
+    until(event.is_set)
+    """
+    assert python(code, core) == "called\n"
 
 
 def test_no_new_one_is_made_at_exit(core):
@@ -121,7 +140,7 @@ def test_a_first_one_may_be_made_at_exit(core):
     assert python(code, core) in {"refused\n", "True\n"}
 
 
-def test_an_event_at_exit_leaves_a_plain_one(core):
+def test_after_the_helpers_callbacks_are_called_at_once(core):
     """A set() with callbacks that a timeout has caused calls them at once when the helpers have ended."""
     code = """
     import atexit
@@ -130,11 +149,12 @@ def test_an_event_at_exit_leaves_a_plain_one(core):
     def late():
         calls = []
         armed.add_callback(calls.append)
+        armed.restart_timeout(0.01)
         assert armed.wait() and calls == [armed]
         print("called")
 
     atexit.register(late)
-    armed = Event(0.5, set_on_timeout=True)
+    armed = Event(3600, set_on_timeout=True)
     """
     assert python(code, core) == "called\n"
 

@@ -14,7 +14,7 @@ on_cpython = pytest.mark.skipif(sys.implementation.name != "cpython", reason="wh
 
 PRELUDE = """
 import _thread, os, signal, sys, threading, time
-from helpers import until
+from helpers import self_setting, until
 
 #: How many threads there are when helpers have ended. Handlers run in the reverse order of their registration.
 counts = []
@@ -24,9 +24,7 @@ import fastevent
 from fastevent import Event, _helpers
 
 def armed(seconds, function=repr, count=1):
-    events = [Event(seconds, set_on_timeout=True) for _ in range(count)]
-    for event in events:
-        event.add_callback(function)
+    events = [self_setting(Event, seconds, function) for _ in range(count)]
     return events if count > 1 else events[0]
 
 def in_child(function):
@@ -90,7 +88,7 @@ def test_idle_helpers_end_before_each_fork(core):
 
 def test_a_child_without_need_has_no_helper(core):
     code = """
-    event = armed(0.001)
+    event = Event(0.001, set_on_timeout=True)
     until(event.is_set)
     until(lambda: not _helpers.callbacks.busy() and not _helpers.timers._needed())
 

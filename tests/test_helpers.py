@@ -6,7 +6,7 @@ import threading
 import time
 import weakref
 
-from helpers import SCALE, TIMEOUT, Threads, deadline, python, until
+from helpers import SCALE, TIMEOUT, Threads, deadline, python, self_setting, until
 
 
 def helper_names():
@@ -33,11 +33,13 @@ def test_one_thread_keeps_all_deadlines(core):
     from fastevent import Event
     from helpers import until
     late = [Event(3600 + i, set_on_timeout=True) for i in range(20_000)]
-    soon, calls = [Event(0.5 + i / 1e6, set_on_timeout=True) for i in range(2_000)], []
+    soon, calls = [Event(1800, set_on_timeout=True) for _ in range(2_000)], []
     names = [thread.name for thread in threading.enumerate()]
     assert _thread._count() == 1 and names == ["MainThread", "fastevent timers"], names
     for event in soon + late:
         event.add_callback(calls.append)
+    for event in soon:
+        event.restart_timeout(0.1)
     until(lambda: len(calls) >= len(soon))
     assert calls == soon and not any(event.is_set() for event in late)
     until(lambda: _thread._count() == 2)  # with that of callbacks
@@ -48,11 +50,13 @@ def test_one_thread_keeps_all_deadlines(core):
 def test_no_deadline_is_missed(Event, tiny_switch_interval):
     events, calls = [], []
 
+    def called(event):
+        calls.append((event, time.monotonic_ns() >= deadline(event)))
+
     def makes():
         for number in range(300):
-            event = Event((number * 7919 % 13) / 2000 + 0.0005, set_on_timeout=True)
-            event.add_callback(lambda event: calls.append((event, time.monotonic_ns() >= deadline(event))))
-            events.append(event)
+            seconds = (number * 7919 % 13) / 2000 + 0.0005
+            events.append(self_setting(Event, seconds, called))
 
     with Threads(makes, makes):
         pass
@@ -95,12 +99,11 @@ def test_the_timers_keep_no_event_alive(Event):
 
 def test_a_dropped_event_calls_nothing(Event):
     calls = []
-    event = Event(0.02, set_on_timeout=True)
-    event.add_callback(calls.append)
+    event = self_setting(Event, 0.05, calls.append)
     end = deadline(event)
     del event
     gc.collect()
-    last = Event(0.03, set_on_timeout=True)
+    last = Event(0.06, set_on_timeout=True)
     until(lambda: last.is_set() and time.monotonic_ns() > end)
     assert calls == []
 
@@ -168,11 +171,9 @@ def test_the_heap_drops_dead_events_in_order(core):
 
 
 def test_a_callback_that_exits_ends_no_thread(Event, caplog):
-    event, called = Event(0.01, set_on_timeout=True), threading.Event()
-    event.add_callback(lambda event: sys.exit("no"))
-    again = Event(0.03, set_on_timeout=True)
-    again.add_callback(lambda event: called.set())
-    assert called.wait(TIMEOUT)
+    called = threading.Event()
+    events = self_setting(Event, 0.01, lambda event: sys.exit("no")), self_setting(Event, 0.02, lambda event: called.set())
+    assert called.wait(TIMEOUT) and all(event.is_set() for event in events)
     assert "SystemExit: no" in caplog.text
 
 
@@ -188,19 +189,19 @@ def test_a_timer_that_raises_ends_no_thread(modules, Event, caplog):
 def test_a_stuck_callback_delays_nothing(Event):
     """No deadline, child, waiter or other callback."""
     go_on, answers, calls = threading.Event(), [], []
-    unrelated = Event(0.01, set_on_timeout=True)
-    unrelated.add_callback(lambda event: go_on.wait(TIMEOUT))
-    job = Event(0.1, set_on_timeout=True)
+    unrelated = self_setting(Event, 0.01, lambda event: go_on.wait(TIMEOUT))
+    job = Event(3600, set_on_timeout=True)
     part = job.child()
     for event in job, part:
         event.add_callback(calls.append)
+    job.restart_timeout(0.1)
     other = Event(0.2, set_on_timeout=True)
     try:
         with Threads(lambda: answers.append(job.wait()), lambda: answers.append(part.wait()), other.wait):
             pass
         assert answers == [True] * 2
         until(lambda: calls == [job, part])
-        assert not go_on.is_set()
+        assert unrelated.is_set() and not go_on.is_set()
     finally:
         go_on.set()
 
@@ -209,33 +210,32 @@ def test_several_stuck_callbacks_delay_nothing(core):
     code = """
     import threading
     from fastevent import Event
-    from helpers import until
+    from helpers import self_setting, until
 
     def helpers():
         return [thread.name for thread in threading.enumerate()].count("fastevent callbacks")
 
-    go_on, calls, events = threading.Event(), [], [Event(0.01, set_on_timeout=True) for _ in range(6)]
-    for event in events[:5]:
-        event.add_callback(lambda event: go_on.wait(60))
-    events[5].add_callback(calls.append)
-    until(lambda: calls == [events[5]])
+    go_on, calls = threading.Event(), []
+    stuck = [self_setting(Event, 0.01, lambda event: go_on.wait(60)) for _ in range(5)]
+    first = self_setting(Event, 0.01, calls.append)
+    until(lambda: calls == [first])
     assert helpers() >= 5
-    last = Event(0.01, set_on_timeout=True)
-    last.add_callback(calls.append)
+    last = self_setting(Event, 0.01, calls.append)
     until(lambda: calls[1:] == [last])
     go_on.set()
     until(lambda: helpers() == 1)  # those beyond the first one end
-    again = Event(0.01, set_on_timeout=True)
-    again.add_callback(calls.append)
+    again = self_setting(Event, 0.01, calls.append)
     until(lambda: calls[2:] == [again])
     """
     python(code, core)
 
 
 def test_callbacks_are_called_in_order(Event):
-    calls, events = [], [Event(0.05, set_on_timeout=True) for _ in range(3)]
+    calls, events = [], [Event(3600, set_on_timeout=True) for _ in range(3)]
     for number in range(300):
         events[number % 3].add_callback(lambda event, number=number: calls.append((events.index(event), number)))
+    for event in events:
+        event.restart_timeout(0.01)
     until(lambda: len(calls) == 300)
     assert calls == sorted(calls)
 
@@ -247,15 +247,13 @@ def test_a_callback_may_make_and_wait(fastevent):
     def callback(event):
         inner = fastevent.Event(0.01, set_on_timeout=True)
         seen.append(inner.wait(TIMEOUT))
-        deeper = fastevent.Event(0.01, set_on_timeout=True)
-        deeper.add_callback(lambda event: seen.append("deeper"))
+        deeper = self_setting(fastevent.Event, 0.01, lambda event: seen.append("deeper"))
         until(deeper.is_set)
         seen.append(len(fastevent.wait_any([deeper, event])))
 
-    event = fastevent.Event(0.01, set_on_timeout=True)
-    event.add_callback(callback)
+    event = self_setting(fastevent.Event, 0.01, callback)
     until(lambda: len(seen) == 3)
-    assert seen[0] is True and set(seen[1:]) == {2, "deeper"}
+    assert event.is_set() and seen[0] is True and set(seen[1:]) == {2, "deeper"}
 
 
 # Where no thread can be started, and where the interpreter is patched
@@ -265,14 +263,15 @@ def test_without_a_thread_nothing_is_half_done(core):
     code = """
     import _thread
     from fastevent import Event, _helpers
-    from helpers import until
+    from helpers import self_setting, until
     start, parent = _helpers._thread.start_new_thread, Event()
 
     def fails(*_):
         raise RuntimeError("can't start new thread")
 
     _helpers._thread.start_new_thread = fails
-    for make in (lambda: Event(3600, parents=[parent], set_on_timeout=True), lambda: parent.child(0.01), lambda: parent.child(0)):
+    makes = [lambda: Event(3600, parents=[parent], set_on_timeout=True), lambda: parent.child(0.01), lambda: parent.child(0)]
+    for make in makes:
         for _ in range(2):
             try:
                 make()
@@ -281,7 +280,7 @@ def test_without_a_thread_nothing_is_half_done(core):
                 assert str(error) == "can't start new thread"
     assert parent.status().children == 0 and _thread._count() == 0
     _helpers._thread.start_new_thread = start
-    calls, event = [], parent.child(0.01)
+    calls, event = [], self_setting(Event, 0.01)
     event.add_callback(calls.append)
     until(lambda: calls == [event])
     """
@@ -292,24 +291,23 @@ def test_without_a_thread_callbacks_come_later(core):
     code = """
     from fastevent import Event, _helpers
     from helpers import until
-    start, (first, second), calls = _helpers._thread.start_new_thread, (Event(0.05, set_on_timeout=True) for _ in "12"), []
+    start, calls = _helpers._thread.start_new_thread, []
+    first, second, third = (Event(3600, set_on_timeout=True) for _ in range(3))
+    for event in first, second:
+        event.add_callback(calls.append)
 
     def fails(*_):
         raise RuntimeError("can't start new thread")
 
     _helpers._thread.start_new_thread = fails
-    first.add_callback(calls.append)
+    first.restart_timeout(0.01)
     until(first.is_set)  # by the thread of the timers
     assert first.wait() and calls == []
     _helpers._thread.start_new_thread = start
-    second.__init__(0.01, set_on_timeout=True)
-    second.add_callback(calls.append)
+    second.restart_timeout(0.01)
     until(lambda: calls == [first, second])
-    third = Event(0.01, set_on_timeout=True)
-    _helpers._thread.start_new_thread = fails
-    third.add_callback(lambda event: print("called at exit"))
     """
-    assert python(code, core) in {"", "called at exit\n"}  # whether its time comes
+    python(code, core)
 
 
 def test_a_patched_interpreter_has_native_helpers(core):
@@ -321,8 +319,9 @@ def test_a_patched_interpreter_has_native_helpers(core):
 
     _thread.start_new_thread = _thread.start_new = threading.Thread.start = time.sleep = fails
     from fastevent import Event
-    calls, event = [], Event(0.01, set_on_timeout=True)
+    calls, event = [], Event(3600, set_on_timeout=True)
     event.add_callback(lambda event: calls.append(threading.current_thread().name))
+    event.restart_timeout(0.01)
     assert event.wait(60)
     end = time.monotonic() + 60
     while not calls and time.monotonic() < end:
@@ -333,9 +332,9 @@ def test_a_patched_interpreter_has_native_helpers(core):
 
 
 def test_helpers_are_named(Event):
-    event, done = Event(0.01, set_on_timeout=True), threading.Event()
-    event.add_callback(lambda event: done.set())
-    assert done.wait(TIMEOUT)
+    done = threading.Event()
+    event = self_setting(Event, 0.01, lambda event: done.set())
+    assert done.wait(TIMEOUT) and event.is_set()
     until(lambda: {"fastevent callbacks", "fastevent timers"} <= set(helper_names()))
 
 
