@@ -157,7 +157,7 @@ def test_the_heap_drops_dead_events_in_order(core):
     gc.collect()
     events += [Event(3600 + 100 * numbers.random(), set_on_timeout=True) for _ in range(6000)]
     events.append(Event(1800, set_on_timeout=True))  # the next deadline, for which the thread reads all
-    until(lambda: not _helpers.timers._unread)
+    until(lambda: _helpers.timers._asleep["until"] == events[-1]._fe_period().deadline)
     heap = list(_helpers.timers._heap)
     assert all(heap[(i - 1) // 2] <= heap[i] for i in range(1, len(heap)))
     alive = [event for *_, reference in sorted(heap) if (event := reference()) is not None]
