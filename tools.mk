@@ -83,7 +83,7 @@ stdlib-tests third-party engine thread-cost: $(VENV)/made
 
 # On NAME=debug, i386, s390x ...: writes a line of docs/platforms.md.
 platform:
-	tests/platforms.sh $(NAME)
+	CORE_TESTS="$(CORE_TESTS)" tests/platforms.sh $(NAME)
 
 # For a release, and for all interpreters that are on the PATH or in TOX_DISCOVER.
 check docs dist reproducible wheels test-all: export PATH := $(abspath $(VENV)-tools/bin):$(PATH)

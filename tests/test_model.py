@@ -23,9 +23,7 @@ from hypothesis.stateful import (  # noqa: E402
 
 #: `make soak` asks for more.
 SCALE = int(os.environ.get("FASTEVENT_TEST_SCALE", "1"))
-SETTINGS = settings(
-    max_examples=150 * SCALE, deadline=None, derandomize=SCALE == 1, suppress_health_check=list(HealthCheck)
-)
+SETTINGS = settings(max_examples=150 * SCALE, deadline=None, derandomize=SCALE == 1, suppress_health_check=list(HealthCheck))
 
 TIMEOUTS = st.sampled_from([None, 0, 0.0, 300, 1e300, float("inf")])
 

@@ -15,23 +15,7 @@ from conftest import CORES
 ROOT = Path(__file__).parent.parent
 ENGINE = "ddeutil-workflow==0.0.86"
 
-MODULES = {
-    "__init__",
-    "__main__",
-    "_bench",
-    "_config",
-    "_core_py",
-    "_coroutines",
-    "_event",
-    "_patch",
-    "_run",
-    "_subscribers",
-    "_timeouts",
-    "_timer",
-    "_waiting",
-    "debug",
-}
-CONTENT = {f"fastevent/{name}.py" for name in MODULES} | {
+CONTENT = {f"fastevent/{path.name}" for path in (ROOT / "src/fastevent").glob("*.py")} | {
     "fastevent.pth",
     "fastevent/_namespace/ddeutil/workflow/event.py",
     "fastevent/py.typed",

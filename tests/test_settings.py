@@ -69,8 +69,8 @@ def test_the_check_interval_bounds_a_native_wait_on_windows(core):
     code = """if True:
         import sys, threading, time
         sys.platform = "win32"  # for us; whoever is to notice was imported before
-        from fastevent import Event, _timeouts
-        print(_timeouts.longest_wait())
+        from fastevent import Event, _time
+        print(_time.longest_wait())
         start = time.monotonic_ns()
         assert Event().wait(0.25) is False
         assert time.monotonic_ns() - start >= 0.25e9
@@ -85,7 +85,7 @@ def test_the_check_interval_bounds_a_native_wait_on_windows(core):
 @pytest.mark.skipif(sys.platform == "win32", reason="there it does not")
 def test_a_native_wait_takes_as_long_as_it_may(core):
     """Whoever waits for long does not poll."""
-    code = "from fastevent import _timeouts; print(_timeouts.longest_wait() >= 60 * 10**9)"
+    code = "from fastevent import _time; print(_time.longest_wait() >= 60 * 10**9)"
     assert python(code, core, **{INTERVAL: "0.04"}) == "True\n"
 
 
@@ -195,7 +195,7 @@ def test_main_shows_its_version(core, fastevent):
 
 @pytest.mark.parametrize(
     ("argument", "message"),
-    [("--colour", "unrecognized arguments: --colour"), ("runn", "argument COMMAND: invalid choice: 'runn'")],
+    [("--colour", "unrecognized arguments: --colour"), ("start", "argument COMMAND: invalid choice: 'start'")],
 )
 def test_main_names_what_it_does_not_know(core, argument, message):
     done = run(core, argument)
