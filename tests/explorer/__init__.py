@@ -1,0 +1,27 @@
+"""Every schedule of a few threads over the Python core: a stateless model checker.
+
+The sources of `_notify`, `_core_py`, `_wait` and `_event` run on real threads, one at a time. What these share is replaced: an
+empty dict display makes a `Table`, and locks, the clock and the attributes that change are stand-ins. Each operation on one of
+those is a step: the thread stops before it and says what the step will read and write, and the explorer chooses which thread
+makes the next step. All else is local to a thread or constant, so stopping there as well would lead to no other outcome. The
+steps are the operations that are atomic in Python.
+
+All choices that matter are tried, depth first, by running the same threads again. Two steps that touch nothing in common, or
+only read it, lead to the same state in either order, so of the schedules that differ in such orders alone one is enough. Only
+races are reversed (see `Run.do`), and sleep sets (Godefroid, "Partial-Order Methods for the Verification of Concurrent
+Systems", 1996) leave out what was seen, and no end state. What is checked depends on the order of steps that are dependent:
+the checks are steps, too, and say what they read.
+
+A thread that can go on does so: time passes in `Run.tick` alone, and a timeout may be noticed any time after it.
+
+    shared      what the threads share, and what must hold between two states of an event
+    schedules   one schedule, and which others have to be tried
+    run         `explore()`, what the threads of a scenario can do, and what must hold then
+    signals     a signal at every place: `explore_interrupts()`
+"""
+
+from explorer.run import explore
+from explorer.shared import SECOND, Flaw, Interrupted, current, load
+from explorer.signals import explore_interrupts
+
+__all__ = ["SECOND", "Flaw", "Interrupted", "current", "explore", "explore_interrupts", "load"]
