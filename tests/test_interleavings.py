@@ -19,8 +19,6 @@ soak = pytest.mark.skipif(
     float(os.environ.get("FASTEVENT_TEST_SCALE", "1")) <= 1,
     reason="takes minutes: make soak explores it",
 )
-    float(os.environ.get("FASTEVENT_TEST_SCALE", "1")) <= 1, reason="takes minutes: make soak explores it"
-)
 tracing = pytest.mark.skipif(sys.implementation.name != "cpython", reason="needs CPython's events for every instruction")
 
 

@@ -185,19 +185,21 @@ def an_old_timeout_sets_without_a_second_look_at_the_clock(core):
 # clear() and restart_timeout()
 
 
-def clear_overwrites_the_successor(core):
-    def begin_period(_, self, state, seconds):
-        state.next[core._NEXT] = successor(core, state, is_set=False, reason=None, seconds=seconds)
+def overwrites_the_successor(core):
+    def append(_, self, state, offer, finish=None, *arguments):
+        state.next[core._NEXT] = offer
+        if finish:
+            finish(*arguments)
         return True
 
-    replace(core, _fe_begin_period=begin_period)
+    replace(core, _fe_append=append)
 
 
 def clears_without_a_second_try(core):
     def reset(_, self):
         state = self._fe_newest()
         if state.is_set or state.seconds is not None:
-            self._fe_begin_period(state, state.seconds)
+            self._fe_append(state, core._unset(state, state.seconds))
 
     replace(core, _fe_reset=reset)
 
@@ -207,13 +209,8 @@ def clear_takes_a_wakeup_back(core):
 
 
 def begins_a_period(core, waiters):
-    def begin_period(_, self, state, seconds):
-        start = core.monotonic_ns()
-        deadline = core.NEVER if seconds is None else core.deadline_after(start, seconds)
-        offered = core._State(state.sets, False, waiters(state), None, seconds, start, deadline)
-        return state.next.setdefault(core._NEXT, offered) is offered
-
-    replace(core, _fe_begin_period=begin_period)
+    unset = core._unset
+    core._unset = lambda state, seconds: successor(core, unset(state, seconds), waiters=waiters(state))
 
 
 def each_deadline_has_waiters_of_its_own(core):
@@ -253,7 +250,7 @@ def restarts_without_a_second_look_at_the_clock(core):
         state = self._fe_newest()
         if state.is_set or core.monotonic_ns() >= state.deadline:
             return None
-        while not self._fe_begin_period(state, seconds):
+        while not self._fe_append(state, core._unset(state, seconds)):
             state = self._fe_newest()
         return True
 
@@ -318,7 +315,7 @@ def calls_callbacks_for_a_set_of_the_past(core):
         (forgets_the_reason, [sets, reads], {}),
         (changes_a_state_that_is_taken, [sets, reads], {}),
         (an_old_timeout_sets_without_a_second_look_at_the_clock, [expires, clears, time_passes], {"timeout": 1}),
-        (clear_overwrites_the_successor, [clears, sets], {"timeout": 5}),
+        (overwrites_the_successor, [clears, sets], {"timeout": 5}),
         (clears_without_a_second_try, [clears, sets, time_passes], {"timeout": 5}),
         (clear_takes_a_wakeup_back, [waits, sets_and_clears], {}),
         (each_deadline_has_waiters_of_its_own, [waits, clears], {"timeout": 5}),
