@@ -586,7 +586,7 @@ cdef void forget_other_processes(EventCore self) noexcept:
 cdef bint wait_until(EventCore self, int64_t deadline, bint until_timeout) except -1:
     """Wait for a set() until *deadline*, and *until_timeout* until the event's own, too. Return whether there was one."""
     cdef PyLockStatus status
-    cdef int64_t own, end, left
+    cdef int64_t own, now, end, left
     # Returns an int, not a tuple: an allocation here made waking 1,000 threads four times slower without the GIL.
     cdef int64_t longest = longest_wait()
     cdef bint self_setting, was_set
@@ -617,11 +617,12 @@ cdef bint wait_until(EventCore self, int64_t deadline, bint until_timeout) excep
         while not is_woken(self, waiter):
             own = load_time_relaxed(&self._deadline)  # clear() and restart_timeout() move it
             self_setting = load_bits_acquire(&self._bits) & SELF_SETTING
-            if self_setting and monotonic() >= own:
+            now = monotonic()
+            if self_setting and now >= own:
                 expire(self)
                 continue
             end = min(deadline, own) if until_timeout or self_setting else deadline
-            left = longest if end == NEVER else min(end - monotonic(), longest)
+            left = longest if end == NEVER else min(end - now, longest)
             if left <= 0:
                 break
             if end == NEVER and left == LONGEST_WAIT:

@@ -258,12 +258,12 @@ class EventCore:
             _waits.__dict__[waiter] = self, waiters
             waiters[waiter] = None
             while not self._fe_is_over(waiters):
-                own_deadline = self._fe_deadline()
-                if self._fe_self_setting and monotonic_ns() >= own_deadline:
+                own_deadline, now = self._fe_deadline(), monotonic_ns()
+                if self._fe_self_setting and now >= own_deadline:
                     expire(self)
                     continue
                 end = min(deadline, own_deadline) if until_timeout or self._fe_self_setting else deadline
-                left = longest if end == NEVER else min(end - monotonic_ns(), longest)
+                left = longest if end == NEVER else min(end - now, longest)
                 if left <= 0:
                     break
                 waiter.lock.acquire(True, -1 if end == NEVER and left == LONGEST_WAIT else left / 1e9)
