@@ -70,7 +70,11 @@ _Waiters = dict[_Waiter, None]
 def _wake(waiters: _Waiters, count: int) -> None:
     """Wake up to *count* waiters of a period that is over."""
     while count > 0 and waiters:
-        for waiter in list(waiters) if _WAKE_ALL else list(islice(waiters, count)):
+        try:
+            first = list(waiters) if _WAKE_ALL else list(islice(waiters, count))
+        except RuntimeError:  # a finalizer has changed the dict in between
+            continue
+        for waiter in first:
             waiter.wake()
             # Taken out only now: an exception from a signal handler in between loses nothing, since set() wakes it again.
             if waiters.pop(waiter, waiter) is None and waiter.is_here():
