@@ -16,7 +16,7 @@ from pathlib import Path
 
 from faults import FAULTS
 
-PROGRAM = Path(__file__).with_name("faults.py")
+PROGRAM = Path(__file__).with_name("faults")
 LIMIT = 40
 SCALE = 0.3
 
@@ -37,10 +37,10 @@ HEADER = """\
 
 Made by `make faults` on CPython {python}, {system}: {versions}.
 
-Each cell is a process that ran one of the programs in `tests/faults.py`, with {scale} times the numbers named here. They
+Each cell is a process that ran one of the programs in `tests/faults`, with {scale} times the numbers named here. They
 use only what `threading.Event` has, too:
 
-- ✓: the event passed. Nobody was stuck; nothing was lost, too early or left behind.
+- ✓: the event passed. No thread was stuck; nothing was lost, too early or left behind.
 - **hangs**: the process did not end within {limit} seconds, several times what it takes.
 - **crashes**: a signal ended it.
 - **…Error**: what it raised. An `AssertionError` is a broken promise, such as a lost wake-up or a `False` before its time.

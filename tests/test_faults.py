@@ -1,4 +1,4 @@
-"""Every fault of `faults.py`, over both cores."""
+"""Every fault of `faults`, over both cores."""
 
 import os
 import shutil
@@ -14,15 +14,15 @@ from helpers import CORE_SWITCH
 #: `make soak` asks for more.
 SCALE = os.environ.get("FASTEVENT_TEST_SCALE", "1")
 
-PROGRAM = Path(__file__).with_name("faults.py")
+PROGRAM = Path(__file__).with_name("faults")
 
 #: Without the GIL, a dict that other threads use at the moment of a fork may stay locked in the child: no remedy in Python.
-NOT_IN_PYTHON_WITHOUT_THE_GIL = {"fork_in_the_midst"}
+NOT_IN_PYTHON_WITHOUT_THE_GIL = {"forks_during_every_method", "forks_while_many_are_woken"}
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the faults are those of POSIX: signals and forks")
 
 
-#: With children, callbacks and wakers on the event: those that are about what can come in between.
+#: The faults of a moment, for a self-setting event with a child, a callback and a waker.
 WATCHED = [
     "signal_storm",
     "handler_releases_its_own_wait",
@@ -30,24 +30,26 @@ WATCHED = [
     "handlers_that_raise",
     "finalizers",
     "fork_with_waiters",
-    "fork_in_the_midst",
+    "forks_during_every_method",
     "multiprocessing_children",
     "exit_while_daemons_wait",
     "races_of_everything",
+    "many_waiters_that_leave",
+    "forks_while_many_are_woken",
 ]
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_fault(core, name):
-    stands(core, name, "fastevent:Event", float(SCALE))
+    passes(core, name, "fastevent:Event", float(SCALE))
 
 
 @pytest.mark.parametrize("name", WATCHED)
 def test_fault_of_a_watched_event(core, name):
-    stands(core, name, "watched:Watched", 0.3 * float(SCALE))
+    passes(core, name, "watched:Watched", 0.3 * float(SCALE))
 
 
-def stands(core, name, event, scale):
+def passes(core, name, event, scale):
     if core == "py" and sysconfig.get_config_var("Py_GIL_DISABLED") and name in NOT_IN_PYTHON_WITHOUT_THE_GIL:
         pytest.skip("a dict that other threads use at a fork may stay locked in the child")
     if name == "clock_jumps" and shutil.which("faketime") is None:
