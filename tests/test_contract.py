@@ -211,10 +211,14 @@ def test_attributes_of_the_reference(Event):
     assert event._event is event and isinstance(event._event, threading.Event)
 
 
-@pytest.mark.parametrize("name", ["_event", "_timeout", "_start_time", "timeout", "reason"])
-def test_attributes_are_read_only(Event, name):
-    with pytest.raises(AttributeError):
-        setattr(Event(), name, 1)
+@pytest.mark.parametrize("name", ["_event", "_timeout", "_start_time", "name", "timeout", "reason"])
+def test_attributes_give_way_to_an_instances_own(Event, name):
+    event = Event()
+    before = getattr(event, name)
+    setattr(event, name, 1)
+    assert getattr(event, name) == 1 and event.wait(0) is False and event.status().timeout is None
+    delattr(event, name)
+    assert getattr(event, name) is before
 
 
 # wait()
@@ -290,9 +294,15 @@ def outcome(event, argument):
 @pytest.mark.parametrize("argument", OUTCOMES, ids=lambda argument: repr(argument)[:30])
 def test_wait_does_what_threading_event_does_but_that_it_waits_where_that_overflows(Event, argument):
     theirs = outcome(threading.Event(), argument)
+    ours = outcome(Event(), argument)
     if isinstance(theirs, tuple) and theirs[0] is OverflowError:
         theirs = "waits"
-    assert outcome(Event(), argument) == theirs
+    if isinstance(theirs, tuple) and theirs[0] is TypeError:
+        assert ours == (TypeError, f"timeout must be a number of seconds or None, not {argument!r}")
+    elif isinstance(argument, float) and math.isnan(argument):  # which newer releases refuse
+        assert ours is False
+    else:
+        assert ours == theirs
 
 
 # What a Python object can do
@@ -419,19 +429,21 @@ def test_slots_and_class_attributes(Event):
 
 
 @pytest.mark.parametrize(
-    "refused", [copy.copy, copy.deepcopy, pickle.dumps, lambda e: pickle.dumps(e, 0), lambda e: [e.__reduce__()]]
+    "refused", [copy.copy, copy.deepcopy, pickle.dumps, lambda e: pickle.dumps(e, 0), lambda e: [e.__reduce_ex__(2)]]
 )
 def test_an_instance_refuses_copy_and_pickle(Event, refused):
     event = Event()
     with pytest.raises(TypeError) as caught:
         refused(event)
     assert str(caught.value) == (
-        f"cannot pickle or copy {event!r}: threads wait for this very object, in this process; make a new one instead"
+        f"cannot pickle or copy {event!r}: threads of this process wait for this very object; "
+        "a fastevent.SharedEvent can be sent to other processes"
     )
 
 
-def test_the_class_goes_by_its_public_name(Event):
-    assert (Event.__module__, Event.__qualname__) == ("fastevent", "Event")
+def test_the_class_is_found_where_it_says(Event):
+    assert (Event.__module__, Event.__qualname__) == ("fastevent._event", "Event")
+    assert inspect.getsource(Event).startswith("class Event(")
 
 
 def test_the_class_pickles_by_name():
@@ -450,8 +462,9 @@ def test_isset_warns_at_the_callers_line(Event):
 
 def test_signatures(Event):
     assert str(inspect.signature(Event).replace(return_annotation=inspect.Signature.empty)) in {
-        "(timeout=None, *, parents=(), set_on_timeout=False)",
-        "(timeout: 'float | None' = None, *, parents: 'Iterable[Event]' = (), set_on_timeout: 'bool' = False)",
+        "(timeout=None, *, parents=(), set_on_timeout=False, name=None)",
+        "(timeout: 'float | None' = None, *, parents: 'Iterable[EventCore]' = (), set_on_timeout: 'bool' = False,"
+        " name: 'str | None' = None)",
     }
     for name, parameters in {
         "set": ["reason"],
@@ -514,7 +527,7 @@ def test_repr_without_a_timeout_is_that_of_threading(Event):
 @pytest.mark.parametrize(
     ("timeout", "ends"),
     [(5, "unset, 5 s of 5 s left>"), (0, "unset, timed out after 0 s>"), (math.inf, "unset, inf s of inf s left>"),
-     (0.75, "s of 0.75 s left>"), (1e300, "unset, inf s of 1e+300 s left>")],
+     (0.75, "s of 0.75 s left>"), (1e300, "unset, 1e+300 s of 1e+300 s left>")],
 )  # fmt: skip
 def test_repr_with_a_timeout_says_what_is_left(Event, timeout, ends):
     assert repr(Event(timeout)).endswith(ends)

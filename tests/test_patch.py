@@ -15,6 +15,9 @@ from helpers import CORE_SWITCH, PATIENCE, Threads, in_wait, python
 DEFAULT = "WORKFLOW_CORE_EVENT_DEFAULT_TIMEOUT"
 NATIVE = threading.Event
 
+# Other test modules derive classes from `threading.Event`, which the patch warns of.
+pytestmark = pytest.mark.filterwarnings("ignore:derived from threading.Event before")
+
 
 @pytest.fixture
 def patched(fastevent):
@@ -38,6 +41,42 @@ def test_it_replaces_and_gives_back(fastevent):
         thread.start()
         thread.join(PATIENCE)
         assert not thread.is_alive()
+
+
+def test_it_warns_of_classes_derived_before(fastevent):
+    class Stop(NATIVE):
+        pass
+
+    class Later(Stop):
+        pass
+
+    with pytest.warns(RuntimeWarning, match=r"test_patch\..*Stop\b.* before these classes are defined") as caught:
+        fastevent.patch_threading()
+    fastevent.unpatch_threading()
+    assert f"{Later.__module__}.{Later.__qualname__}" in str(caught[0].message) and caught[0].filename == __file__
+
+
+def test_it_does_not_warn_of_our_own_classes(core):
+    code = """if True:
+        import fastevent, fastevent.debug, threading
+        class Mine(fastevent.Event): pass
+        fastevent.patch_threading()
+        print(threading.Event is fastevent.Event)
+    """
+    assert python(code, core) == "True\n"
+
+
+def test_it_refuses_where_locks_are_green(core):
+    code = """if True:
+        import _thread, fastevent
+        real = _thread.allocate_lock
+        _thread.allocate_lock = lambda: real()
+        try:
+            fastevent.patch_threading()
+        except RuntimeError as error:
+            print(str(error)[:50])
+    """
+    assert python(code, core) == "patch_threading() would stop all green threads at \n"
 
 
 def test_twice_is_as_once(fastevent):

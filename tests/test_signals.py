@@ -206,9 +206,7 @@ def test_sigkill_is_refused(Event):
 def test_a_handler_from_c_is_refused(Event, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(signal, "getsignal", {}.get)
-        with pytest.raises(
-            ValueError, match=r"^the handler of SIGINT was not installed from Python"
-        ):
+        with pytest.raises(ValueError, match=r"^the handler of SIGINT was not installed from Python"):
             Event().set_on_signals()
 
 

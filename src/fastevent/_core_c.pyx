@@ -258,7 +258,7 @@ cdef class EventCore:
         return seconds > 0 and wait_until(self, deadline_after(monotonic(), seconds), False)
 
     def _fe_try_set(self, reason, list pending not None, bint only_if_expired=False):
-        """Set the flag and wake waiters, and leave subscribers to the caller: append to *pending* what they must be notified of.
+        """Set the flag and wake waiters. Append to *pending* what subscribers are still to be notified of.
 
         If *only_if_expired*, set the flag only once the deadline has passed.
         """
@@ -353,6 +353,7 @@ cdef class EventCore:
         return new_tuple(Period, (None if seconds == NO_TIMEOUT else seconds, start, deadline))
 
     def _fe_deadline(self):
+        """Return the deadline in nanoseconds, or `NEVER`."""
         return load_time_relaxed(&self._deadline)
 
     def _fe_waiters(self):
@@ -767,10 +768,11 @@ def attach(type cls not None):
     """Make the polls and the creation of *cls* as short as they can be."""
     global core_init
     attach_polls(cls)
-    # `unittest.mock.create_autospec()` asks a callable that is no Python function for the signature of its `__call__`.
-    EventCore.set.__call__ = lambda reason=None: None
-    EventCore.clear.__call__ = lambda: None
-    EventCore.wait.__call__ = lambda timeout=None: None
+    # `unittest.mock.create_autospec()` asks a callable that is no Python function for the signature of its `__call__`, sometimes
+    # as that of a function and sometimes as that of a bound method.
+    EventCore.set.__call__ = lambda self=None, reason=None: None
+    EventCore.clear.__call__ = lambda self=None: None
+    EventCore.wait.__call__ = lambda self=None, timeout=None: None
     core_init = (<PyTypeObject *>EventCore).tp_init
     (<PyTypeObject *>cls).tp_vectorcall = <vectorcallfunc>make_event
 

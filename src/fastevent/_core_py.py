@@ -296,8 +296,7 @@ class EventCore:
         return state
 
     def _fe_try_set(self, reason: object, pending: Pending, only_if_expired: bool = False) -> None:
-        """Set the flag and wake waiters, and leave subscribers to the caller: append to *pending* what they must be notified
-        of.
+        """Set the flag and wake waiters. Append to *pending* what subscribers are still to be notified of.
 
         If *only_if_expired*, set the flag only once the deadline has passed.
         """
@@ -382,6 +381,7 @@ class EventCore:
         return Period(state.seconds, state.start, state.deadline)
 
     def _fe_deadline(self) -> int:
+        """Return the deadline in nanoseconds, or `NEVER`."""
         deadline: int = self._fe_newest().deadline
         return deadline
 

@@ -132,9 +132,8 @@ class Event(EventCore, ThreadingEvent):
         """
         return self._fe_read().reason
 
-    def restart_timeout(self, timeout: Any = ...) -> bool:
-        """Start the timeout anew from now, with *timeout* as the new number of seconds if given. Return True if that was in
-        time.
+    def restart_timeout(self, timeout: float = ...) -> bool:  # type: ignore[assignment]
+        """Start the timeout anew, with *timeout* as the new number of seconds if given. Return True if that was in time.
 
         If the event is set or has timed out, return False and change nothing. Flag and reason stay. So a watchdog's sign of
         life loses no cancellation, as `clear()` may. Calls that already wait for the event follow the new deadline.
@@ -144,11 +143,12 @@ class Event(EventCore, ThreadingEvent):
 
         Thread safety: atomic.
         """
+        given: Any = timeout
         seconds = None
-        if timeout is not ...:
-            if timeout is None:
+        if given is not ...:
+            if given is None:
                 raise TypeError("timeout must be a number of seconds, not None; inf never times out")
-            seconds = event_seconds(timeout)
+            seconds = event_seconds(given)
         elif self._fe_period().timeout is None:
             raise ValueError(f"restart_timeout() without a number needs an event with a timeout, not {self!r}")
         return restart(self, seconds)
