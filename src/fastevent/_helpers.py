@@ -210,11 +210,12 @@ class Timers:
 
     def _read(self) -> None:
         while self._unread:
-            deadline, fire, reference = self._unread.popleft()
+            deadline, fire, reference = self._unread[0]
             if deadline < self._first.get(id(reference), NEVER):
                 self._first[id(reference)] = deadline
                 self._number += 1
                 heapq.heappush(self._heap, (deadline, self._number, fire, reference))
+            self._unread.popleft()  # at last: if the process is forked meanwhile, the child reads it again
         if len(self._heap) > self._limit:
             self._heap = [entry for entry in self._heap if self._holds(entry) and entry[3]() is not None]
             self._first = {id(reference): deadline for deadline, _, _, reference in self._heap}
