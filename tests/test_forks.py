@@ -265,10 +265,11 @@ def test_a_callback_may_fork(core):
 def test_a_fork_in_c_calls_no_handler_before(core):
     """As uWSGI does: the child alone hears of it."""
     code = """
-    import ctypes
+    import _imp, ctypes
     libc, calls = ctypes.PyDLL(None), []
     events = armed(0.3, calls.append, 100)
     for _ in range(3):
+        _imp.acquire_lock()  # which the child releases
         pid = libc.fork()
         if pid == 0:
             ctypes.pythonapi.PyOS_AfterFork_Child()
@@ -280,6 +281,7 @@ def test_a_fork_in_c_calls_no_handler_before(core):
                 code = 0
             finally:
                 os._exit(code)
+        _imp.release_lock()
         assert ended(pid) == 0
     all_set(events)
     assert counts == []
