@@ -7,6 +7,12 @@ from helpers import python
 
 on_cpython = pytest.mark.skipif(sys.implementation.name != "cpython", reason="calls no finalizers at exit")
 
+#: Free-threaded 3.13 keeps every module for ever once there was a second thread, and empties them all at exit.
+keeps_modules = pytest.mark.skipif(
+    sys.version_info[:2] == (3, 13) and not getattr(sys, "_is_gil_enabled", lambda: True)(),
+    reason="empties all modules at exit",
+)
+
 
 def test_the_helpers_end_before_the_interpreter(core):
     code = """
@@ -43,6 +49,26 @@ def test_exit_waits_for_callbacks(core, tmp_path):
     """
     python(code, core, str(tmp_path / "state"))
     assert (tmp_path / "state").read_text() == "abc"
+
+
+def test_exit_waits_for_a_set_in_progress(core):
+    """A wait() may return, and the program end, before the thread of the timers has got to the callbacks."""
+    code = """
+    import threading, time
+    from fastevent import Event
+    from helpers import self_setting
+
+    class Slow(Event):
+        def _fe_try_set(self, *arguments):
+            super()._fe_try_set(*arguments)
+            begun.set()
+            time.sleep(0.05)
+
+    begun = threading.Event()
+    event = self_setting(Slow, 0.01, lambda event: print(threading.current_thread().name))
+    begun.wait()
+    """
+    assert python(code, core) == "fastevent callbacks\n"
 
 
 def test_exit_waits_so_long_and_no_longer(core):
@@ -160,6 +186,7 @@ def test_after_the_helpers_callbacks_are_called_at_once(core):
 
 
 @on_cpython
+@keeps_modules
 @pytest.mark.parametrize("place", ["threading.main_thread().service", "logging.root.service", "threading.service"])
 def test_the_last_finalizers_may_set(core, place):
     code = f"""
@@ -184,6 +211,7 @@ def test_the_last_finalizers_may_set(core, place):
 
 
 @on_cpython
+@keeps_modules
 @pytest.mark.parametrize("call", ["clear", "restart_timeout", "wait", "child", "remaining"])
 def test_the_last_finalizers_may_do_more(core, call):
     code = f"""

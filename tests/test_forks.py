@@ -210,6 +210,34 @@ def test_a_fork_waits_for_no_callback(core):
     run(code, core)
 
 
+def test_a_fork_amid_reading_loses_no_deadline(core):
+    """The thread of the timers cannot end in time, as it is between reading a deadline and noting it."""
+    code = """
+    import heapq, types, warnings
+    warnings.simplefilter("ignore", DeprecationWarning)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def heappush(heap, entry):
+        begun.set()
+        assert go_on.wait(60)
+        heapq.heappush(heap, entry)
+
+    _helpers.heapq = types.SimpleNamespace(heappush=heappush, heappop=heapq.heappop, heapify=heapq.heapify)
+    event = Event(0.1, set_on_timeout=True)
+    assert begun.wait(60)
+
+    def child():
+        go_on.set()
+        until(event.is_set)
+
+    pid = in_child(child)
+    go_on.set()
+    until(event.is_set)
+    assert ended(pid) == 0
+    """
+    run(code, core)
+
+
 def test_a_callback_may_fork(core):
     code = """
     import warnings
@@ -237,10 +265,11 @@ def test_a_callback_may_fork(core):
 def test_a_fork_in_c_calls_no_handler_before(core):
     """As uWSGI does: the child alone hears of it."""
     code = """
-    import ctypes
+    import _imp, ctypes
     libc, calls = ctypes.PyDLL(None), []
     events = armed(0.3, calls.append, 100)
     for _ in range(3):
+        _imp.acquire_lock()  # which the child releases
         pid = libc.fork()
         if pid == 0:
             ctypes.pythonapi.PyOS_AfterFork_Child()
@@ -252,6 +281,7 @@ def test_a_fork_in_c_calls_no_handler_before(core):
                 code = 0
             finally:
                 os._exit(code)
+        _imp.release_lock()
         assert ended(pid) == 0
     all_set(events)
     assert counts == []

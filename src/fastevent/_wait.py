@@ -7,6 +7,7 @@ import threading
 import weakref
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from typing import Any, TypeVar
 
 from fastevent._core import EventCore
@@ -210,11 +211,7 @@ class Descriptor(Waker):
     def _open(self) -> int:
         if hasattr(os, "eventfd"):
             return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        import socket
-
-        self._sockets = socket.socketpair()
-        for end in self._sockets:
-            end.setblocking(False)
+        self._sockets = _socket_pair()
         number: int = self._sockets[0].fileno()
         return number
 
@@ -263,7 +260,27 @@ class Descriptor(Waker):
             os.eventfd_read(self.number)
 
     def __del__(self, close: Callable[[int], object] = os.close) -> None:
-        for end in self._sockets:
-            end.close()
-        if self.number >= 0 and not self._sockets:
+        if self.number >= 0 and not self._sockets:  # sockets close themselves
             close(self.number)
+
+
+@cache
+def _socket_class() -> type[Any]:
+    import socket
+
+    class Socket(socket.socket):
+        """A socket that is closed when it is dropped, without a warning."""
+
+        def __del__(self) -> None:
+            self.close()
+
+    return Socket
+
+
+def _socket_pair() -> tuple[Any, Any]:
+    import socket
+
+    first, second = (_socket_class()(end.family, end.type, end.proto, end.detach()) for end in socket.socketpair())
+    first.setblocking(False)
+    second.setblocking(False)
+    return first, second
