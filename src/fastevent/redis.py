@@ -246,12 +246,13 @@ class _Link:
 
     def send(self, name: str, event: _RedisEvent) -> None:
         """Have the key of *event* written."""
-        if len(self.unsent) < MOST_UNSENT and not self.closed:
+        if self.closed:
+            return
+        if len(self.unsent) < MOST_UNSENT:
             self.unsent[name] = event
-            self.request(name)
         else:
             self.warn_once("%d set events wait for Redis; of more, those that nobody holds are lost", MOST_UNSENT)
-            self.stale = True  # the others will be found where they are held
+        self.request(name)
 
     def request(self, name: str) -> None:
         """Have the key of the event of that *name* read, or written if it is set here."""
@@ -339,14 +340,17 @@ class _Link:
                     self.subscribed = True  # after `stale`, for the other thread
                     self.keeper.wake()
                 elif kind == b"message":
-                    event = self.events.get(name := data.decode(errors="replace"))
-                    if event is not None and not event._fe_stored:
-                        self.request(name)
+                    self.hear(data.decode(errors="replace"))
             elif asked:
                 raise redis.TimeoutError("the server does not answer")
             else:
                 connection.send_command("PING")
                 asked = True
+
+    def hear(self, name: str) -> None:
+        event = self.events.get(name)
+        if event is not None and not event._fe_stored:
+            self.request(name)
 
     def serve_keys(self, run: _helpers.Run, connection: Any) -> None:
         self.stale = True
