@@ -1,194 +1,23 @@
-"""RedisEvents over a real server: each test has names of its own, and a server of its own where it ends or stalls one."""
+"""RedisEvents, over a real server."""
+
+# ruff: noqa: F401, F811  # fixtures are imported
 
 import gc
-import importlib
-import itertools
 import json
 import os
-import random
+import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-import types
 import weakref
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from helpers import PATIENCE, Threads, python
-
-BINARY = shutil.which("redis-server") or shutil.which("valkey-server")
-if os.environ.get("CI_REDIS") != "1":
-    if BINARY is None:
-        pytest.skip("no redis-server or valkey-server on the PATH", allow_module_level=True)
-    pytest.importorskip("redis", reason="redis-py is not installed")
-assert BINARY, "CI_REDIS=1, but there is no redis-server or valkey-server on the PATH"
-redis = importlib.import_module("redis")
-
-
-def free_port():
-    while True:
-        port = random.randrange(20_000, 30_000)  # below those of outgoing connections, which come and go
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-
-
-class Server:
-    """A server on a free port of 127.0.0.1, with a directory of its own."""
-
-    def __init__(self, *options):
-        self.folder = tempfile.mkdtemp(prefix="redis-")
-        self.options = [str(option).replace("FOLDER", self.folder) for option in options]
-        self.port = free_port()
-        self.start()
-
-    def start(self):
-        always = f"--bind 127.0.0.1 --port {self.port} --dir {self.folder} --save".split()
-        self.process = subprocess.Popen([BINARY, *always, "", *self.options], stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                with self.client(retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0)) as client:
-                    client.ping()
-                return
-            except redis.AuthenticationError:
-                return
-            except redis.ConnectionError:
-                assert self.process.poll() is None and time.monotonic() < deadline, "the server does not start"
-                time.sleep(0.01)
-
-    def client(self, **options):
-        return redis.Redis(host="127.0.0.1", **{"port": self.port, **options})
-
-    def kill(self, keep_data=True):
-        self.process.kill()
-        self.process.wait(PATIENCE)
-        if not keep_data:
-            shutil.rmtree(self.folder)
-            os.mkdir(self.folder)
-
-    def end(self):
-        self.process.kill()
-        self.process.wait(PATIENCE)
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-class Proxy:
-    """Passes bytes on to a port, until it stalls, or until a connection has used up its budget of bytes."""
-
-    def __init__(self, port):
-        self.target, self.stalled, self.budgets = port, threading.Event(), iter(())
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.cut, self.sockets = 0, [self.listener]
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        with suppress(OSError):
-            while True:
-                client, _ = self.listener.accept()
-                server = socket.create_connection(("127.0.0.1", self.target))
-                self.sockets += client, server
-                budget = [next(self.budgets, sys.maxsize)]
-                for pair in (client, server), (server, client):
-                    threading.Thread(target=self.pump, args=(*pair, budget), daemon=True).start()
-
-    def pump(self, source, sink, budget):
-        with suppress(OSError):
-            while data := source.recv(65536):
-                while self.stalled.is_set():
-                    time.sleep(0.01)
-                sink.sendall(data[: budget[0]])
-                budget[0] -= len(data)
-                if budget[0] <= 0:
-                    self.cut += 1
-                    break
-        for end in source, sink:
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    def end(self):
-        self.stalled.clear()
-        for each in self.sockets:
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-
-
-@pytest.fixture(scope="module")
-def server():
-    server = Server()
-    yield server
-    server.end()
-
-
-@pytest.fixture
-def own_server():
-    servers = []
-
-    def make(*options):
-        servers.append(Server(*options))
-        return servers[-1]
-
-    yield make
-    for server in servers:
-        server.end()
-
-
-@pytest.fixture
-def module(fastevent):
-    """`fastevent.redis` of that core."""
-    if "redis" not in vars(fastevent):
-        before = {name: value for name, value in sys.modules.items() if name.partition(".")[0] == "fastevent"}
-        for name in before:
-            del sys.modules[name]
-        parts = [value for value in vars(fastevent).values() if isinstance(value, types.ModuleType)]
-        sys.modules.update({part.__name__: part for part in (fastevent, *parts) if part.__name__.startswith("fastevent")})
-        try:
-            importlib.import_module("fastevent.redis")
-        finally:
-            for name in [name for name in sys.modules if name.partition(".")[0] == "fastevent"]:
-                del sys.modules[name]
-            sys.modules.update(before)
-    return fastevent.redis
-
-
-numbers = itertools.count()
-
-
-@pytest.fixture
-def prefix():
-    return f"test{next(numbers)}:"
-
-
-@pytest.fixture
-def bridge(module, server, prefix):
-    """Make a RedisEvents; without arguments, all have the same server and prefix."""
-    made = []
-
-    def make(client=None, **options):
-        made.append(module.RedisEvents(client or server.client(), **{"prefix": prefix, **options}))
-        return made[-1]
-
-    yield make
-    for events in made:
-        events._link.unsent.clear()  # the server may be gone
-        events.close()
-
-
-def until(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it does not come to that"
-        time.sleep(0.002)
-
+from helpers import CORE_SWITCH, PATIENCE, Threads, python
+from redis_server import bridge, free_port, module, own_server, prefix, redis, server, until
 
 # What it does
 
@@ -210,11 +39,11 @@ def test_a_late_comer_finds_it_set(bridge):
 def test_the_first_cause_wins(bridge, server, prefix):
     first, second = bridge(), bridge()
     first.event("run").set("first")
-    until(lambda: server.client().exists(prefix + "run"))
+    until(lambda: server.admin.exists(prefix + "run"))
     event = second.event("run")
     event.set("second")
     assert event.reason == "first" and bridge().event("run").reason == "first"
-    assert json.loads(server.client().get(prefix + "run")) == {"reason": "first"}
+    assert json.loads(server.admin.get(prefix + "run")) == {"reason": "first", "timed_out": False}
 
 
 def test_two_causes_at_once_make_one_key(bridge, prefix):
@@ -244,7 +73,7 @@ CIRCLE.append(CIRCLE)
         (OSError("disk full"), "disk full"),
         (Colour("red"), "red"),
         (CIRCLE, "[[...]]"),
-        ("💥" * 10_000, "💥" * 1_000),
+        ("💥" * 10_000, "💥" * 4_000 + "…"),
     ],
     ids=["none", "empty", "text", "json", "enum", "error", "subclass", "circle", "long"],
 )
@@ -318,11 +147,11 @@ def test_clear_and_restart_are_refused(bridge):
 
 def test_what_arrives_is_not_sent_again(bridge, server, prefix):
     there = [bridge().event("run") for _ in range(5)]
-    before = server.client().info("commandstats")["cmdstat_publish"]["calls"] if server.client().info("commandstats") else 0
+    before = server.admin.info("commandstats")["cmdstat_publish"]["calls"] if server.admin.info("commandstats") else 0
     bridge().event("run").set()
     assert all(event.wait(PATIENCE) for event in there)
     time.sleep(0.1)
-    assert server.client().info("commandstats")["cmdstat_publish"]["calls"] == before + 1
+    assert server.admin.info("commandstats")["cmdstat_publish"]["calls"] == before + 1
 
 
 def test_bad_input(module, server, bridge):
@@ -414,217 +243,14 @@ def test_tls(bridge, own_server, tmp_path):
 
 def test_a_cluster(module, bridge, own_server):
     server = own_server("--cluster-enabled", "yes", "--cluster-port", free_port())
-    server.client().execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-    until(lambda: "ok" in str(server.client().execute_command("CLUSTER INFO")).partition("cluster_state")[2][:9])
+    server.admin.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+    until(lambda: "ok" in str(server.admin.execute_command("CLUSTER INFO")).partition("cluster_state")[2][:9])
     with pytest.raises(ValueError, match="hash tag"):
         module.RedisEvents(redis.RedisCluster(host="127.0.0.1", port=server.port))
     here, there = (bridge(redis.RedisCluster(host="127.0.0.1", port=server.port), prefix="{test}:") for _ in "ab")
     event = there.event("run")
     here.event("run").set("why")
     assert event.wait(PATIENCE) and event.reason == "why"
-
-
-# Connections that break
-
-
-@pytest.mark.parametrize("kind", ["pubsub", "normal"])
-def test_connections_are_killed(bridge, server, kind):
-    for moment in range(4):
-        here, there = bridge(), bridge()
-        cut = [lambda: None] * 4
-        cut[moment] = lambda: server.client().client_kill_filter(_type=kind)
-        cut[0]()
-        event, name = there.event(f"run{moment}"), f"run{moment}"
-        cut[1]()
-        other = here.event(name)
-        cut[2]()
-        other.set("why")
-        cut[3]()
-        assert event.wait(PATIENCE) and event.reason == "why"
-
-
-def test_connections_break_after_any_byte(bridge, server):
-    proxy = Proxy(server.port)
-    try:
-        for budget in range(1, 500, 23):
-            proxy.budgets = iter([budget + more for more in (0, 5, 11, 17)])
-            here, there = bridge(server.client(port=proxy.port)), bridge(server.client(port=proxy.port))
-            event = there.event(f"run{budget}")
-            here.event(f"run{budget}").set("why")
-            assert event.wait(PATIENCE) and event.reason == "why"
-        assert proxy.cut > 20
-    finally:
-        proxy.end()
-
-
-def test_connected_follows_the_server(bridge, own_server):
-    server = own_server()
-    events = bridge(server.client())
-    assert events.connected.wait(PATIENCE) and "connected" in repr(events)
-    event = events.event("run")
-    server.kill()
-    until(lambda: not events.connected.is_set())
-    assert "not connected" in repr(events) and not event.is_set()
-    server.start()
-    assert events.connected.wait(PATIENCE)
-    time.sleep(0.1)
-    assert not event.is_set()  # an outage sets nothing
-
-
-def test_a_server_that_comes_later(bridge, own_server):
-    server = own_server()
-    server.kill()
-    events = bridge(server.client())
-    start = time.monotonic()
-    here = [events.event(f"run{number}") for number in range(20)]
-    assert time.monotonic() - start < 10  # it does not wait a second for each
-    assert not events.connected.is_set() and not here[0].is_set()
-    server.start()
-    bridge(server.client()).event("run0").set("why")
-    assert here[0].wait(PATIENCE) and here[0].reason == "why" and events.connected.wait(PATIENCE)
-
-
-@pytest.mark.parametrize("keep_data", [True, False])
-def test_a_server_that_was_killed(bridge, own_server, keep_data):
-    server = own_server("--appendonly", "yes")
-    here, there = bridge(server.client()), bridge(server.client())
-    before, event = here.event("before"), there.event("meanwhile")
-    before.set("before")
-    other = here.event("meanwhile")
-    assert there.event("before").wait(PATIENCE)
-    server.kill(keep_data)
-    until(lambda: not here.connected.is_set())
-    other.set("meanwhile")
-    server.start()
-    assert event.wait(PATIENCE) and event.reason == "meanwhile"
-    late = bridge(server.client()).event("before")  # which is put back if it was lost
-    assert late.wait(PATIENCE) and late.reason == "before"
-
-
-def test_set_never_waits_for_the_server(bridge, own_server):
-    server = own_server()
-    events = bridge(server.client())
-    held = [events.event(f"run{number}") for number in range(200)]
-    server.kill()
-    took = []
-    for event in held:
-        start = time.perf_counter()
-        event.set("why")
-        took.append(time.perf_counter() - start)
-    assert sorted(took)[100] < 0.001 and all(event.is_set() for event in held)
-    server.start()
-    assert all(bridge(server.client()).event(f"run{number}").wait(PATIENCE) for number in (0, 199))
-
-
-def test_memory_is_bounded_while_it_is_away(module, bridge, own_server, monkeypatch, caplog):
-    monkeypatch.setattr(module, "MOST_UNSENT", 100)
-    server = own_server()
-    events = bridge(server.client())
-    server.kill()
-    until(lambda: events._link.away or events.event("x") is None)
-    for number in range(1000):
-        events.event(f"dropped{number}").set()
-    gc.collect()
-    held = events.event("held")
-    held.set("why")
-    until(lambda: len(events._link.pending) <= 100)
-    assert len(events._link.unsent) == 100 and len(events._link.events) <= 101
-    assert caplog.text.count("those that nobody holds are lost") == 1
-    server.start()
-    others = bridge(server.client())
-    assert others.event("held").wait(PATIENCE) and others.event("dropped99").wait(PATIENCE)
-
-
-def test_a_server_that_stalls(module, bridge, server, monkeypatch):
-    monkeypatch.setattr(module, "REPLY", 0.4)
-    monkeypatch.setattr(module, "SILENCE", 0.2)
-    proxy = Proxy(server.port)
-    try:
-        events = bridge(server.client(port=proxy.port))
-        event = events.event("run")
-        assert events.connected.wait(PATIENCE)
-        proxy.stalled.set()
-        until(lambda: not events.connected.is_set())
-        start = time.monotonic()
-        assert not events.event("other").is_set() and time.monotonic() - start < 10
-        bridge().event("run").set("why")
-        proxy.stalled.clear()
-        assert event.wait(PATIENCE) and event.reason == "why" and events.connected.wait(PATIENCE)
-    finally:
-        proxy.end()
-
-
-def test_a_lost_message_costs_a_while(module, bridge, server, prefix, monkeypatch):
-    monkeypatch.setattr(module, "REREAD", 0.05)
-    there = bridge().event("run")
-    server.client().set(prefix + "run", '{"reason": "no message"}')
-    assert there.wait(PATIENCE) and there.reason == "no message"
-
-
-def test_keys_expire(module, bridge, server, prefix, monkeypatch):
-    monkeypatch.setattr(module, "REREAD", 0.05)
-    here = bridge(expire=1).event("run")
-    here.set("why")
-    until(lambda: server.client().ttl(prefix + "run") == 1)
-    server.client().delete(prefix + "run")
-    until(lambda: server.client().exists(prefix + "run"))  # as long as somebody holds it
-    del here
-    gc.collect()
-    until(lambda: not server.client().exists(prefix + "run"))
-    assert not bridge().event("run").is_set()
-
-
-def test_ten_thousand_names(bridge, server):
-    before = server.client().info("clients")["connected_clients"]
-    here, there = bridge(), bridge()
-    with ThreadPoolExecutor(16) as pool:
-        ours, theirs = (list(pool.map(events.event, map(str, range(10_000)))) for events in (here, there))
-    assert server.client().info("clients")["connected_clients"] - before <= 5
-    for event in ours:
-        event.set(event.name)
-    assert all(event.wait(PATIENCE) and event.reason == event.name for event in theirs)
-    del ours, theirs, event
-    until(lambda: gc.collect() < 0 or not (here._link.unsent or here._link.events or there._link.events))
-
-
-@pytest.mark.parametrize(
-    "junk",
-    [
-        b"",
-        b"\xff\xfe",
-        b"set",
-        b"[" * 50_000,
-        b'{"reason": ' * 3_000,
-        b"7" * 10_000,
-        b"[]",
-        b'{"timeout": true}',
-        b'"reason"',
-        b'{"reason": "' + b"x" * 5_000_000 + b'"}',
-    ],
-    ids=lambda junk: f"{junk[:12]}x{len(junk)}",
-)
-@pytest.mark.parametrize("decode_responses", [True, False])
-def test_junk_sets_nothing(bridge, server, prefix, junk, decode_responses, caplog):
-    server.client().set(prefix + "junk", junk)
-    there = bridge(server.client(decode_responses=decode_responses))
-    event, other = there.event("junk"), there.event("other")
-    for channel_junk in junk, "junk":
-        server.client().publish(prefix, channel_junk)
-        server.client().publish(prefix + "x", channel_junk)
-    bridge().event("other").set("why")
-    assert other.wait(PATIENCE) and not event.is_set() and there.connected.wait(PATIENCE)
-    assert caplog.text.count("holds no reason") == (junk != b"")
-    event.set("still works here")
-
-
-def test_keys_of_other_types_set_nothing(bridge, server, prefix, caplog):
-    server.client().rpush(prefix + "list", 1)
-    server.client().hset(prefix + "hash", "a", 1)
-    events = bridge()
-    assert not events.event("list").is_set() and not events.event("hash").is_set() and events.connected.wait(PATIENCE)
-    events.event("list").set()
-    until(lambda: not events._link.unsent)
-    assert caplog.text.count("holds no reason") == 1
 
 
 # Its life
@@ -749,6 +375,78 @@ def test_a_handler_may_set(bridge):
 
 # The page and the example
 
+DOCS = Path(__file__).parent.parent / "docs" / "machines.md"
+EXAMPLES = Path(__file__).parent.parent / "examples"
 
-PAGE = Path(__file__).parent.parent / "docs" / "machines.md"
-EXAMPLE = Path(__file__).parent.parent / "examples" / "machines.py"
+
+def start(core, server, *arguments):
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        env={**os.environ, **CORE_SWITCH[core], "REDIS_URL": f"redis://127.0.0.1:{server.port}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def end(process):
+    out, error = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, error) == (0, ""), (process.returncode, out, error)
+    return out
+
+
+def test_the_programs_of_the_page(core, own_server):
+    server = own_server()
+    programs = re.findall(r"^```python\n(.*?)^```(?:\n\n```text\n(.*?)^```)?", DOCS.read_text(encoding="utf-8"), re.M | re.S)
+    assert len(programs) == 4
+    running = [start(core, server, "-c", code.replace('"localhost"', f"port={server.port}")) for code, _ in programs]
+    assert [end(process) for process in running] == [output for _, output in programs]
+
+
+def test_the_example_reaches_a_pool(core, own_server, fastevent):
+    pytest.importorskip("fastevent._shared", reason="SharedEvent is not there yet")
+    server = own_server()
+    work = start(core, server, EXAMPLES / "machines.py", "run", "42")
+    assert work.stdout.readline() == "running\n"
+    time.sleep(0.5)
+    assert end(start(core, server, EXAMPLES / "machines.py", "cancel", "42", "the data is wrong")) == ""
+    assert end(work) == "".join(f"stage {number} cancelled: the data is wrong\n" for number in range(3))
+
+
+ENGINE = """
+import sys, tempfile, threading
+from pathlib import Path
+import redis
+from ddeutil.workflow import Workflow
+from fastevent.redis import RedisEvents
+
+PIPELINE = '''
+nightly:
+  type: Workflow
+  jobs:
+    load:
+      stages:
+        - name: batches
+          foreach: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+          stages:
+            - {name: batch, run: "import time; time.sleep(0.5)"}
+'''
+
+with tempfile.TemporaryDirectory() as folder, RedisEvents(redis.Redis(port=int(sys.argv[1]))) as events:
+    Path(folder, "pipeline.yml").write_text(PIPELINE)
+    cancel = events.event("run/42")
+    workflow = Workflow.from_conf("nightly", extras={"conf_path": Path(folder)})
+    print("running", flush=True)
+    print(workflow.execute(params={}, event=cancel).status.name, cancel.reason)
+"""
+
+
+def test_a_run_of_the_engine_is_cancelled(core, own_server):
+    pytest.importorskip("ddeutil.workflow.workflow", reason="the engine is not installed")
+    server = own_server()
+    work = start(core, server, "-c", ENGINE, str(server.port))
+    assert work.stdout.readline() == "running\n"
+    time.sleep(0.5)
+    end(start(core, server, EXAMPLES / "machines.py", "cancel", "42", "the data is wrong"))
+    out, error = work.communicate(timeout=PATIENCE)
+    assert out == "CANCEL the data is wrong\n", (out, error)

@@ -21,7 +21,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from enum import Enum
 from functools import partial
 from math import inf
 from types import TracebackType
@@ -30,9 +29,9 @@ from weakref import WeakValueDictionary, finalize, ref
 
 from fastevent import _helpers
 from fastevent._core import attach_polls
-from fastevent._errors import EventTimeout, describe
 from fastevent._event import Event
 from fastevent._notify import Waker, call_later, set_and_notify, subscribe
+from fastevent._reasons import decode, encode
 from fastevent._time import deadline_after, monotonic_ns
 
 try:
@@ -57,8 +56,7 @@ EXIT = 5.0  # how long close(), or the exit of the interpreter, tries to send wh
 
 BATCH = 500  # keys in one round trip
 MOST_UNSENT = 32_768  # set events that are kept for the server; those that somebody holds are kept anyway
-LONGEST_VALUE = 16_384  # bytes that are read of a key
-LONGEST_TEXT = 1_000  # characters of a reason that is too long for that, each of which may take twelve bytes
+LONGEST_VALUE = 65_536  # bytes that are read of a key; no reason is encoded as more
 
 _log = logging.getLogger("fastevent")
 _links: dict[_Link, None] = {}  # not closed yet
@@ -148,7 +146,7 @@ class RedisEvents:
         if event is not None and event._fe_value is None and not event._fe_stored:
             _, is_set, reason = event._fe_read()
             if is_set:
-                event._fe_value = _encode(reason)  # here, in the thread that sets it, because it may call code of the user's
+                event._fe_value = encode(reason)  # here, in the thread that sets it, because it may call code of the user's
                 self._link.send(name, event)
 
     def close(self) -> None:
@@ -391,8 +389,7 @@ class _Link:
             event._fe_stored = value != b""
             if event._fe_stored and not event.is_set():
                 try:
-                    found = json.loads(value)
-                    reason = EventTimeout(str(found["reason"])) if found.get("timeout") is True else found["reason"]
+                    reason = decode(json.loads(value))
                 except Exception:  # of some kind, for whatever somebody has put there
                     event._fe_stored = False
                     self.warn_once("the key %r holds no reason: %.100r", self.prefix + name, value)
@@ -402,7 +399,7 @@ class _Link:
     def write(self, connection: Any, events: list[tuple[str, _RedisEvent]]) -> None:
         commands: list[tuple[Any, ...]] = []
         for name, event in events:
-            value = event._fe_value or _encode(event._fe_read().reason)
+            value = event._fe_value or encode(event._fe_read().reason)
             commands += [("SET", self.prefix + name, value, "EX", self.expire, "NX"), ("PUBLISH", self.prefix, name)]
         if commands:
             for reply in _ask(connection, [("MULTI",), *commands, ("EXEC",)])[-1]:
@@ -425,21 +422,6 @@ def _ask(connection: Any, commands: list[tuple[Any, ...]]) -> list[Any]:
                 raise
             replies.append(error)
     return replies
-
-
-def _encode(reason: object) -> str:
-    """Return what the key of an event holds that is set for that *reason*."""
-    timed_out = isinstance(reason, EventTimeout)
-    try:
-        if timed_out or isinstance(reason, Enum):  # JSON has the number of an enum, not its name
-            raise TypeError
-        value = json.dumps({"reason": reason})
-        if len(value) > LONGEST_VALUE:
-            raise ValueError
-    except Exception:  # whatever it is, it has a text
-        text = describe("", reason).removeprefix(": ")[:LONGEST_TEXT]
-        value = json.dumps({"reason": text, "timeout": timed_out})
-    return value
 
 
 def _check_text(text: object, what: str) -> None:
