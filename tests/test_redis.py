@@ -441,12 +441,12 @@ with tempfile.TemporaryDirectory() as folder, RedisEvents(redis.Redis(port=int(s
 """
 
 
-def test_a_run_of_the_engine_is_cancelled(core, own_server):
+def test_a_run_of_the_engine_is_cancelled(core, own_server, bridge):
     pytest.importorskip("ddeutil.workflow.workflow", reason="the engine is not installed")
     server = own_server()
     work = start(core, server, "-c", ENGINE, str(server.port))
     assert work.stdout.readline() == "running\n"
     time.sleep(0.5)
-    end(start(core, server, EXAMPLES / "machines.py", "cancel", "42", "the data is wrong"))
+    bridge(server.client(), prefix="fastevent:").event("run/42").set("the data is wrong")
     out, error = work.communicate(timeout=PATIENCE)
     assert out == "CANCEL the data is wrong\n", (out, error)
