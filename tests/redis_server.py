@@ -1,5 +1,6 @@
 """A real Redis or Valkey server for the tests of RedisEvents, and what they share."""
 
+import gc
 import importlib
 import itertools
 import os
@@ -141,3 +142,11 @@ def until(condition):
     while not condition():
         assert time.monotonic() < deadline, "it does not come to that"
         time.sleep(0.002)
+
+
+def until_collected(condition):
+    def is_true_now():
+        gc.collect()
+        return condition()
+
+    until(is_true_now)

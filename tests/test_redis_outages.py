@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import pytest
 from helpers import PATIENCE
-from redis_server import bridge, module, own_server, prefix, server, until
+from redis_server import bridge, module, own_server, prefix, server, until, until_collected
 
 
 class Proxy:
@@ -151,14 +151,13 @@ def test_memory_is_bounded_while_it_is_away(module, bridge, own_server, monkeypa
     server = own_server()
     events = bridge(server.client())
     server.kill()
-    until(lambda: events._link.away or events.event("x") is None)
+    until(lambda: events.event("x") and events._link.away)
     for number in range(1000):
         events.event(f"dropped{number}").set()
-    gc.collect()
     held = events.event("held")
     held.set("why")
-    until(lambda: len(events._link.pending) <= 100)
-    assert len(events._link.unsent) == 100 and len(events._link.events) <= 101
+    until_collected(lambda: len(events._link.pending) <= 100 and len(events._link.events) <= 101)
+    assert len(events._link.unsent) == 100
     assert caplog.text.count("those that nobody holds are lost") == 1
     server.start()
     others = bridge(server.client())
@@ -199,8 +198,7 @@ def test_keys_expire(module, bridge, server, prefix, monkeypatch):
     server.admin.delete(prefix + "run")
     until(lambda: server.admin.exists(prefix + "run"))  # as long as somebody holds it
     del here
-    gc.collect()
-    until(lambda: not server.admin.exists(prefix + "run"))
+    until_collected(lambda: not server.admin.exists(prefix + "run"))
     assert not bridge().event("run").is_set()
 
 
@@ -214,7 +212,7 @@ def test_ten_thousand_names(bridge, server):
         event.set(event.name)
     assert all(event.wait(PATIENCE) and event.reason == event.name for event in theirs)
     del ours, theirs, event
-    until(lambda: gc.collect() < 0 or not (here._link.unsent or here._link.events or there._link.events))
+    until_collected(lambda: not (here._link.unsent or here._link.events or there._link.events))
 
 
 @pytest.mark.parametrize(

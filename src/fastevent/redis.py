@@ -318,8 +318,9 @@ class _Link:
             self.pending.clear()  # it must not grow while the server is away; afterwards all keys are read
             if thread.failures > 1:
                 self.away = True
-                for event in list(self.events.values()):
-                    event._fe_looked_up.set()
+                for reference in self.events.valuerefs():
+                    if (event := reference()) is not None:
+                        event._fe_looked_up.set()
         self.connected.clear()
         if thread.failures == 2:
             _log.warning("no connection to Redis, trying again: %s: %s", type(error).__name__, error)
@@ -357,7 +358,8 @@ class _Link:
             if self.stale or monotonic_ns() >= reread:
                 self.stale = False
                 reread = deadline_after(monotonic_ns(), REREAD)
-                self.pending.update(dict.fromkeys(list(self.events)))
+                # Not by the names: that iteration fails if another thread adds one.
+                self.pending.update((reference.key, None) for reference in self.events.valuerefs())
             subscribed = self.subscribed
             self.exchange(connection)
             self.keeper.failures = 0
