@@ -23,7 +23,9 @@ from redis_server import bridge, free_port, module, own_server, prefix, redis, s
 
 
 def test_a_set_is_seen_elsewhere(bridge):
-    here, there = bridge().event("run/42"), bridge().event("run/42")
+    one, other = bridge(), bridge()
+    here, there = one.event("run/42"), other.event("run/42")
+    assert one.connected.wait(PATIENCE) and other.connected.wait(PATIENCE)
     assert not here.is_set() and not there.is_set()
     here.set("cancelled by Ann")
     assert there.wait(PATIENCE) and there.reason == "cancelled by Ann"
@@ -37,12 +39,13 @@ def test_a_late_comer_finds_it_set(bridge):
 
 
 def test_the_first_cause_wins(bridge, server, prefix):
-    first, second = bridge(), bridge()
-    first.event("run").set("first")
-    until(lambda: server.admin.exists(prefix + "run"))
-    event = second.event("run")
+    events = bridge()
+    event = events.event("run")
+    assert events.connected.wait(PATIENCE)
+    server.admin.set(prefix + "run", '{"reason": "first", "timed_out": false}')  # without a message
     event.set("second")
-    assert event.reason == "first" and bridge().event("run").reason == "first"
+    until(lambda: not events._link.unsent)
+    assert event.reason == "second" and bridge().event("run").reason == "first"
     assert json.loads(server.admin.get(prefix + "run")) == {"reason": "first", "timed_out": False}
 
 
@@ -332,6 +335,11 @@ def test_exit_with_the_server_away(core, own_server):
 FORKS = """
 import gc, multiprocessing, time
 with events:
+    assert events.connected.wait(60)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(events.connected.is_set())  # without an event it does not connect
+    assert os.waitpid(pid, 0)[1] == 0
     before = events.event("before")
     assert events.connected.wait(60)
     pid = os.fork()

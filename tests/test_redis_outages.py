@@ -107,7 +107,7 @@ def test_a_server_that_comes_later(bridge, own_server):
     events = bridge(server.client())
     start = time.monotonic()
     here = [events.event(f"run{number}") for number in range(20)]
-    assert time.monotonic() - start < 10  # it does not wait a second for each
+    assert time.monotonic() - start < 4  # it does not wait for each
     assert not events.connected.is_set() and not here[0].is_set()
     server.start()
     bridge(server.client()).event("run0").set("why")
@@ -158,7 +158,7 @@ def test_memory_is_bounded_while_it_is_away(module, bridge, own_server, monkeypa
     held.set("why")
     until_collected(lambda: len(events._link.pending) <= 100 and len(events._link.events) <= 101)
     assert len(events._link.unsent) == 100
-    assert caplog.text.count("those that nobody holds are lost") == 1
+    assert caplog.text.count("does not hold are lost") == 1
     server.start()
     others = bridge(server.client())
     assert others.event("held").wait(PATIENCE) and others.event("dropped99").wait(PATIENCE)

@@ -55,7 +55,7 @@ LONGEST_PAUSE = 0.5  # between two attempts to connect
 EXIT = 5.0  # how long close(), or the exit of the interpreter, tries to send what has been set
 
 BATCH = 500  # keys in one round trip
-MOST_UNSENT = 32_768  # set events that are kept for the server; those that somebody holds are kept anyway
+MOST_UNSENT = 32_768  # set events that are kept for the server; those that the program holds are kept anyway
 LONGEST_VALUE = 65_536  # bytes that are read of a key; no reason is encoded as more
 
 _log = logging.getLogger("fastevent")
@@ -113,7 +113,7 @@ class RedisEvents:
     def event(
         self, name: str, timeout: float | None = None, *, parents: Iterable[Event] = (), set_on_timeout: bool = False
     ) -> Event:
-        """Return the event of that *name*: the same object as long as somebody in this process holds it.
+        """Return the event of that *name*: the same object as long as this process holds it.
 
         The other arguments are those of `Event`. Without them, an event that exists is returned as it is. The call waits up to
         a second for the server to say whether a new event is set already, but not while the server is away.
@@ -249,7 +249,7 @@ class _Link:
         if len(self.unsent) < MOST_UNSENT:
             self.unsent[name] = event
         else:
-            self.warn_once("%d set events wait for Redis; of more, those that nobody holds are lost", MOST_UNSENT)
+            self.warn_once("%d set events wait for Redis; of more, those that the program does not hold are lost", MOST_UNSENT)
         self.request(name)
 
     def request(self, name: str) -> None:
