@@ -299,9 +299,11 @@ def test_a_dropped_one_ends_its_threads(module, server, prefix):
 
 
 def test_set_and_drop_is_sent(module, server, bridge, prefix):
-    there = bridge().event("run")
+    there, before, start = bridge().event("run"), len(helper_threads()), time.monotonic()
     module.RedisEvents(server.client(), prefix=prefix).event("run").set("why")
     assert there.wait(PATIENCE) and there.reason == "why"
+    until_collected(lambda: len(helper_threads()) <= before)  # its own thread has dropped it
+    assert time.monotonic() - start < module.REREAD / 2
 
 
 SETS = """

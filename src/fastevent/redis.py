@@ -266,6 +266,7 @@ class _Link:
         for thread in (self.listener, self.keeper):
             with suppress(ValueError):  # of a second call
                 _helpers._helpers.remove(thread)
+        self.keeper.wake()  # which may be the calling thread, with the last reference to an event that it has sent
         return [self.listener.end(), self.keeper.end()]
 
     def close(self, deadline: int) -> None:
@@ -323,7 +324,8 @@ class _Link:
                         event._fe_looked_up.set()
         self.connected.clear()
         if thread.failures == 2:
-            _log.warning("no connection to Redis, trying again: %s: %s", type(error).__name__, error)
+            # Not with the error itself: a handler that keeps the record would keep events alive.
+            _log.warning("no connection to Redis, trying again: %s: %s", type(error).__name__, str(error))
 
     def serve_messages(self, run: _helpers.Run, connection: Any) -> None:
         self.subscribed = False
