@@ -1,0 +1,152 @@
+"""A real Redis or Valkey server for the tests of RedisEvents, and what they share."""
+
+import gc
+import importlib
+import itertools
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import types
+from contextlib import suppress
+
+import pytest
+from helpers import PATIENCE
+
+BINARY = shutil.which("redis-server") or shutil.which("valkey-server")
+if os.environ.get("CI_REDIS") != "1":
+    if BINARY is None:
+        pytest.skip("no redis-server or valkey-server on the PATH", allow_module_level=True)
+    pytest.importorskip("redis", reason="redis-py is not installed")
+assert BINARY, "CI_REDIS=1, but there is no redis-server or valkey-server on the PATH"
+redis = importlib.import_module("redis")
+
+
+def free_port():
+    while True:
+        port = random.randrange(20_000, 30_000)  # below those of outgoing connections, which come and go
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+class Server:
+    """A server on a free port of 127.0.0.1, with a directory of its own."""
+
+    def __init__(self, *options):
+        self.folder = tempfile.mkdtemp(prefix="redis-")
+        self.options = [str(option).replace("FOLDER", self.folder) for option in options]
+        self.port = free_port()
+        self.admin = self.client(retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0))
+        self.start()
+
+    def start(self):
+        always = f"--bind 127.0.0.1 --port {self.port} --dir {self.folder} --save".split()
+        self.process = subprocess.Popen([BINARY, *always, "", *self.options], stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self.admin.ping()
+                return
+            except redis.AuthenticationError:
+                return
+            except redis.ConnectionError:
+                assert self.process.poll() is None and time.monotonic() < deadline, "the server does not start"
+                time.sleep(0.01)
+
+    def client(self, **options):
+        """A client for a RedisEvents, which connects by itself; `admin` is the one that connects."""
+        return redis.Redis(host="127.0.0.1", **{"port": self.port, **options})
+
+    def kill(self, keep_data=True):
+        self.process.kill()
+        self.process.wait(PATIENCE)
+        if not keep_data:
+            shutil.rmtree(self.folder)
+            os.mkdir(self.folder)
+
+    def end(self):
+        self.process.kill()
+        self.process.wait(PATIENCE)
+        self.admin.connection_pool.disconnect()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = Server()
+    yield server
+    server.end()
+
+
+@pytest.fixture
+def own_server():
+    servers = []
+
+    def make(*options):
+        servers.append(Server(*options))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.end()
+
+
+@pytest.fixture
+def module(fastevent):
+    """`fastevent.redis` of that core."""
+    if "redis" not in vars(fastevent):
+        before = {name: value for name, value in sys.modules.items() if name.partition(".")[0] == "fastevent"}
+        for name in before:
+            del sys.modules[name]
+        parts = [value for value in vars(fastevent).values() if isinstance(value, types.ModuleType)]
+        sys.modules.update({part.__name__: part for part in (fastevent, *parts) if part.__name__.startswith("fastevent")})
+        try:
+            importlib.import_module("fastevent.redis")
+        finally:
+            for name in [name for name in sys.modules if name.partition(".")[0] == "fastevent"]:
+                del sys.modules[name]
+            sys.modules.update(before)
+    return fastevent.redis
+
+
+numbers = itertools.count()
+
+
+@pytest.fixture
+def prefix():
+    return f"test{next(numbers)}:"
+
+
+@pytest.fixture
+def bridge(module, server, prefix):
+    """Make a RedisEvents; without arguments, all have the same server and prefix."""
+    made = []
+
+    def make(client=None, **options):
+        made.append(module.RedisEvents(client or server.client(), **{"prefix": prefix, **options}))
+        return made[-1]
+
+    yield make
+    for events in made:
+        events._link.unsent.clear()  # the server may be gone
+        events.close()
+
+
+def until(condition):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it does not come to that"
+        time.sleep(0.002)
+
+
+def until_collected(condition):
+    def is_true_now():
+        gc.collect()
+        return condition()
+
+    until(is_true_now)

@@ -1,0 +1,461 @@
+"""RedisEvents, over a real server."""
+
+# ruff: noqa: F401, F811  # fixtures are imported
+
+import gc
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from pathlib import Path
+
+import pytest
+from helpers import CORE_SWITCH, PATIENCE, Threads, python
+from redis_server import bridge, free_port, module, own_server, prefix, redis, server, until, until_collected
+
+# What it does
+
+
+def test_a_set_is_seen_elsewhere(bridge):
+    one, other = bridge(), bridge()
+    here, there = one.event("run/42"), other.event("run/42")
+    assert one.connected.wait(PATIENCE) and other.connected.wait(PATIENCE)
+    assert not here.is_set() and not there.is_set()
+    here.set("cancelled by Ann")
+    assert there.wait(PATIENCE) and there.reason == "cancelled by Ann"
+
+
+def test_a_late_comer_finds_it_set(bridge):
+    bridge().event("run").set("why")
+    time.sleep(0.1)
+    event = bridge().event("run")
+    assert event.is_set() and event.reason == "why"
+
+
+def test_the_first_cause_wins(bridge, server, prefix):
+    events = bridge()
+    event = events.event("run")
+    assert events.connected.wait(PATIENCE)
+    server.admin.set(prefix + "run", '{"reason": "first", "timed_out": false}')  # without a message
+    event.set("second")
+    until(lambda: not events._link.unsent)
+    assert event.reason == "second" and bridge().event("run").reason == "first"
+    assert json.loads(server.admin.get(prefix + "run")) == {"reason": "first", "timed_out": False}
+
+
+def test_two_causes_at_once_make_one_key(bridge, prefix):
+    events = [bridge().event("run") for _ in range(4)]
+    with Threads(*[lambda event=event, number=number: event.set(number) for number, event in enumerate(events)]):
+        pass
+    assert [event.reason for event in events] == [0, 1, 2, 3] or len({event.reason for event in events}) < 4
+    until(lambda: bridge().event("run").reason in range(4))
+
+
+class Colour(str):
+    pass
+
+
+CIRCLE: list = []
+CIRCLE.append(CIRCLE)
+
+
+@pytest.mark.parametrize(
+    ("reason", "arrives"),
+    [
+        (None, None),
+        ("", ""),
+        ("grün \udc80 \x00", "grün \udc80 \x00"),
+        ({"by": ["Ann", 1, 2.5, None, True]}, {"by": ["Ann", 1, 2.5, None, True]}),
+        (signal.SIGTERM, "SIGTERM"),
+        (OSError("disk full"), "disk full"),
+        (Colour("red"), "red"),
+        (CIRCLE, "[[...]]"),
+        ("💥" * 10_000, "💥" * 4_000 + "…"),
+    ],
+    ids=["none", "empty", "text", "json", "enum", "error", "subclass", "circle", "long"],
+)
+def test_a_reason_travels(bridge, reason, arrives):
+    there = bridge().event("run")
+    bridge().event("run").set(reason)
+    assert there.wait(PATIENCE) and there.reason == arrives and type(there.reason) is type(arrives)
+
+
+def test_a_timeout_stays_a_timeout(bridge, fastevent):
+    there = bridge().event("run")
+    here = bridge().event("run", 0.05, set_on_timeout=True)
+    assert there.wait(PATIENCE) and here.is_set()
+    assert isinstance(there.reason, fastevent.EventTimeout) and str(there.reason) == "timed out after 0.05 s: run"
+    with pytest.raises(fastevent.EventTimeout, match=r"timed out after 0\.05 s: run"):
+        there.check()
+
+
+def test_a_parent_sets_it_everywhere(bridge, Event):
+    parent = Event()
+    there, here = bridge().event("run"), bridge().event("run", parents=[parent])
+    parent.set("the parent")
+    assert here.is_set() and there.wait(PATIENCE) and there.reason == "the parent"
+    bridge().event("other", parents=[parent])
+    assert bridge().event("other").wait(PATIENCE)
+
+
+def test_it_is_an_event_with_children(bridge, Event, fastevent):
+    there, here = bridge().event("run"), bridge().event("run")
+    child = Event(parents=[there])
+    assert isinstance(there, Event) and there.name == "run"
+    with here:
+        pass
+    assert child.wait(PATIENCE) and fastevent.wait_any([there], PATIENCE) == [there]
+
+
+def test_callbacks_of_an_arrival_have_their_thread(bridge):
+    names = []
+    there = bridge().event("run")
+    there.add_callback(lambda event: names.append(threading.current_thread().name))
+    bridge().event("run").set()
+    until(lambda: names)
+    assert names == ["fastevent callbacks"]
+
+
+def test_one_object_for_a_name(bridge, Event):
+    events, parent = bridge(), Event()
+    event = events.event("run", 5, parents=iter([parent]))
+    assert events.event("run") is event and events.event("run", 5.0, parents=[parent]) is event
+    for options in {"timeout": 6}, {"timeout": 5}, {"timeout": 5, "parents": [parent], "set_on_timeout": True}:
+        with pytest.raises(ValueError, match="run"):
+            events.event("run", **options)
+    del event
+    until_collected(lambda: not events._link.events)
+    assert events.event("run", 6).timeout == 6
+
+
+def test_threads_get_one_object(bridge):
+    events, got = bridge(), []
+    with Threads(*[lambda: got.append(events.event("run"))] * 8):
+        pass
+    assert len(got) == 8 and len({id(event) for event in got}) == 1
+
+
+def test_clear_and_restart_are_refused(bridge):
+    event = bridge().event("run", 5)
+    for refused in event.clear, event.restart_timeout, lambda: event.restart_timeout(5):
+        with pytest.raises(TypeError, match="event of RedisEvents"):
+            refused()
+
+
+def test_what_arrives_is_not_sent_again(bridge, server, prefix):
+    there = [bridge().event("run") for _ in range(5)]
+    before = server.admin.info("commandstats")["cmdstat_publish"]["calls"] if server.admin.info("commandstats") else 0
+    bridge().event("run").set()
+    assert all(event.wait(PATIENCE) for event in there)
+    time.sleep(0.1)
+    assert server.admin.info("commandstats")["cmdstat_publish"]["calls"] == before + 1
+
+
+def test_bad_input(module, server, bridge):
+    for client in None, "redis://", redis.asyncio.Redis():
+        with pytest.raises(TypeError, match=r"client must be a redis\.Redis"):
+            module.RedisEvents(client)
+    for options, error in [
+        ({"prefix": b"x"}, TypeError),
+        ({"prefix": "\ud800"}, ValueError),
+        ({"expire": 1.5}, TypeError),
+        ({"expire": True}, TypeError),
+        ({"expire": 0}, ValueError),
+        ({"expire": 10**10}, ValueError),
+    ]:
+        with pytest.raises(error, match=next(iter(options))):
+            module.RedisEvents(server.client(), **options)
+    events = bridge()
+    for name, error in (None, TypeError), (b"run", TypeError), ("\ud800", ValueError):
+        with pytest.raises(error, match="name must be a text"):
+            events.event(name)
+    with pytest.raises(ValueError, match="-1"):
+        events.event("run", -1)
+    with pytest.raises(TypeError, match="parent"):
+        events.event("run", parents=[threading.Event()])
+    assert not events.event("run").is_set()
+
+
+def test_without_redis_py_it_says_so(core):
+    code = """
+import sys
+sys.modules["redis"] = None
+try:
+    import fastevent.redis
+except ModuleNotFoundError as error:
+    print(error)
+"""
+    assert "pip install 'fastevent[redis]'" in python(code, core)
+
+
+# Clients
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"decode_responses": True}, {"protocol": 3}, {"db": 3}, {"single_connection_client": True}, {"socket_timeout": 0.01}],
+    ids=str,
+)
+def test_clients_of_all_kinds(bridge, server, options):
+    here, there = bridge(server.client(**options)).event("run"), bridge(server.client(**options)).event("run")
+    here.set("why")
+    assert there.wait(PATIENCE) and there.reason == "why"
+
+
+def test_a_password_and_few_rights(bridge, own_server):
+    rights = "on >secret ~test* &test* +set +getrange +publish +subscribe +ping +multi +exec"
+    server = own_server("--requirepass", "other", "--user", *f"ann {rights}".split())
+    there = bridge(server.client(username="ann", password="secret")).event("run")
+    bridge(redis.Redis.from_url(f"redis://:other@127.0.0.1:{server.port}")).event("run").set("why")
+    assert there.wait(PATIENCE) and there.reason == "why"
+
+
+def test_a_unix_socket(bridge, own_server):
+    path = own_server("--unixsocket", "FOLDER/socket").folder + "/socket"
+    there = bridge(redis.Redis(unix_socket_path=path)).event("run")
+    bridge(redis.Redis.from_url(f"unix://{path}")).event("run").set("why")
+    assert there.wait(PATIENCE) and there.reason == "why"
+
+
+def test_tls(bridge, own_server, tmp_path):
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl to make a certificate")
+    subprocess.run([*command.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    port = free_port()
+    try:
+        tls = ["--tls-port", port, "--tls-cert-file", certificate, "--tls-key-file", key, "--tls-auth-clients", "no"]
+        server = own_server(*tls)
+    except AssertionError:
+        pytest.skip("the server has no TLS")
+    there = bridge(server.client(port=port, ssl=True, ssl_ca_certs=str(certificate))).event("run")
+    here = bridge(server.client(port=port, ssl=True, ssl_ca_certs=str(certificate)))
+    here.event("run").set("why")
+    assert there.wait(PATIENCE) and there.reason == "why"
+    start = time.monotonic()
+    here.close()
+    assert time.monotonic() - start < 5
+
+
+def test_a_cluster(module, bridge, own_server):
+    server = own_server("--cluster-enabled", "yes", "--cluster-port", free_port())
+    server.admin.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+    until(lambda: "ok" in str(server.admin.execute_command("CLUSTER INFO")).partition("cluster_state")[2][:9])
+    with pytest.raises(ValueError, match="hash tag"):
+        module.RedisEvents(redis.RedisCluster(host="127.0.0.1", port=server.port))
+    here, there = (bridge(redis.RedisCluster(host="127.0.0.1", port=server.port), prefix="{test}:") for _ in "ab")
+    event = there.event("run")
+    here.event("run").set("why")
+    assert event.wait(PATIENCE) and event.reason == "why"
+
+
+# Its life
+
+
+def helper_threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("fastevent redis")]
+
+
+def test_two_threads_at_most(bridge):
+    before = len(helper_threads())
+    events = bridge()
+    held = [events.event(str(number)) for number in range(100)]
+    assert len(helper_threads()) == before + 2 and held
+    events.close()
+    assert len(helper_threads()) == before
+
+
+def test_close_sends_and_ends(bridge):
+    with bridge() as events:
+        event = events.event("run")
+        event.set("why")
+    assert bridge().event("run").is_set()
+    assert not events.connected.is_set() and "closed" in repr(events)
+    events.close()
+    with pytest.raises(ValueError, match="closed"):
+        events.event("other")
+
+
+def test_a_dropped_one_ends_its_threads(module, server, prefix):
+    before = len(helper_threads())
+    events = module.RedisEvents(server.client(), prefix=prefix)
+    event = events.event("run")
+    alive = weakref.ref(events)
+    del events
+    gc.collect()
+    assert alive() is not None  # an event keeps it
+    other = module.RedisEvents(server.client(), prefix=prefix)
+    other.event("run").set("why")
+    assert event.wait(PATIENCE)
+    del event, other
+    until_collected(lambda: alive() is None and len(helper_threads()) <= before)
+
+
+def test_set_and_drop_is_sent(module, server, bridge, prefix):
+    there, before, start = bridge().event("run"), len(helper_threads()), time.monotonic()
+    module.RedisEvents(server.client(), prefix=prefix).event("run").set("why")
+    assert there.wait(PATIENCE) and there.reason == "why"
+    until_collected(lambda: len(helper_threads()) <= before)  # its own thread has dropped it
+    assert time.monotonic() - start < module.REREAD / 2
+
+
+SETS = """
+import os, sys
+import redis
+from fastevent.redis import RedisEvents
+
+port, prefix = int(sys.argv[1]), sys.argv[2]
+events = RedisEvents(redis.Redis(port=port), prefix=prefix)
+"""
+
+
+@pytest.mark.parametrize("ending", ["", "sys.exit()", "import atexit; atexit.register(events.event('late').set, 'why')"])
+def test_set_and_exit(core, server, bridge, prefix, ending):
+    there = bridge()
+    names = ["run", "late"] if "late" in ending else ["run"]
+    waiting = [there.event(name) for name in names]
+    python(f"{SETS}\nevents.event('run').set('why')\n{ending}", core, str(server.port), prefix)
+    assert all(event.wait(PATIENCE) and event.reason == "why" for event in waiting)
+
+
+def test_exit_with_the_server_away(core, own_server):
+    server = own_server()
+    server.kill()
+    start = time.monotonic()
+    away = "sys.modules['fastevent.redis'].EXIT = 0.5\nimport logging\nlogging.disable()\nevents.event('run').set('why')"
+    python(SETS + away, core, str(server.port), "test:")
+    assert time.monotonic() - start < PATIENCE / 2
+
+
+FORKS = """
+import gc, multiprocessing, time
+with events:
+    assert events.connected.wait(60)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(events.connected.is_set())  # without an event it does not connect
+    assert os.waitpid(pid, 0)[1] == 0
+    before = events.event("before")
+    assert events.connected.wait(60)
+    pid = os.fork()
+    if pid == 0:
+        assert before.wait(60) and before.reason == "parent", before
+        assert events.connected.wait(60)
+        events.event("after").set("child")
+        sys.exit(0)
+    assert events.connected.is_set()
+    after = events.event("after")
+    before.set("parent")
+    assert after.wait(60) and after.reason == "child"
+    assert os.waitpid(pid, 0)[1] == 0
+    context = multiprocessing.get_context("fork")
+    for number in range(5):
+        process = context.Process(target=lambda: events.event(f"child {number}").set(number))
+        event = events.event(f"child {number}")
+        process.start()
+        process.join(60)
+        assert process.exitcode == 0 and event.wait(60) and event.reason == number
+print("done")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.skipif(sys.implementation.name == "pypy", reason="PyPy crashes if a thread is started in a hook of fork()")
+def test_forked_children_have_their_own(core, server, prefix):
+    assert python(SETS + FORKS, core, str(server.port), prefix) == "done\n"
+
+
+def test_a_handler_may_set(bridge):
+    event, there = bridge().event("run"), bridge().event("run")
+    before = signal.signal(signal.SIGALRM, lambda *_: event.set("the signal"))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        assert there.wait(PATIENCE) and there.reason == "the signal"
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+# The page and the example
+
+DOCS = Path(__file__).parent.parent / "docs" / "machines.md"
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def start(core, server, *arguments):
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        env={**os.environ, **CORE_SWITCH[core], "REDIS_URL": f"redis://127.0.0.1:{server.port}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def end(process):
+    out, error = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, error) == (0, ""), (process.returncode, out, error)
+    return out
+
+
+def test_the_programs_of_the_page(core, own_server):
+    server = own_server()
+    programs = re.findall(r"^```python\n(.*?)^```(?:\n\n```text\n(.*?)^```)?", DOCS.read_text(encoding="utf-8"), re.M | re.S)
+    assert len(programs) == 4
+    running = [start(core, server, "-c", code.replace('"localhost"', f"port={server.port}")) for code, _ in programs]
+    assert [end(process) for process in running] == [output for _, output in programs]
+
+
+def test_the_example_reaches_a_pool(core, own_server, fastevent):
+    pytest.importorskip("fastevent._shared", reason="SharedEvent is not there yet")
+    server = own_server()
+    work = start(core, server, EXAMPLES / "machines.py", "run", "42")
+    assert work.stdout.readline() == "running\n"
+    time.sleep(0.5)
+    assert end(start(core, server, EXAMPLES / "machines.py", "cancel", "42", "the data is wrong")) == ""
+    assert end(work) == "".join(f"stage {number} cancelled: the data is wrong\n" for number in range(3))
+
+
+ENGINE = """
+import sys, tempfile, threading
+from pathlib import Path
+import redis
+from ddeutil.workflow import Workflow
+from fastevent.redis import RedisEvents
+
+PIPELINE = '''
+nightly:
+  type: Workflow
+  jobs:
+    load:
+      stages:
+        - name: batches
+          foreach: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+          stages:
+            - {name: batch, run: "import time; time.sleep(0.5)"}
+'''
+
+with tempfile.TemporaryDirectory() as folder, RedisEvents(redis.Redis(port=int(sys.argv[1]))) as events:
+    Path(folder, "pipeline.yml").write_text(PIPELINE)
+    cancel = events.event("run/42")
+    workflow = Workflow.from_conf("nightly", extras={"conf_path": Path(folder)})
+    print("running", flush=True)
+    print(workflow.execute(params={}, event=cancel).status.name, cancel.reason)
+"""
+
+
+def test_a_run_of_the_engine_is_cancelled(core, own_server, bridge):
+    pytest.importorskip("ddeutil.workflow.workflow", reason="the engine is not installed")
+    server = own_server()
+    work = start(core, server, "-c", ENGINE, str(server.port))
+    assert work.stdout.readline() == "running\n"
+    time.sleep(0.5)
+    bridge(server.client(), prefix="fastevent:").event("run/42").set("the data is wrong")
+    out, error = work.communicate(timeout=PATIENCE)
+    assert out == "CANCEL the data is wrong\n", (out, error)

@@ -1,0 +1,255 @@
+"""RedisEvents while connections break, servers stall or come back without their data, and keys hold junk."""
+
+# ruff: noqa: F401, F811  # fixtures are imported
+
+import gc
+import socket
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import pytest
+from helpers import PATIENCE
+from redis_server import bridge, module, own_server, prefix, server, until, until_collected
+
+
+class Proxy:
+    """Passes bytes on to a port, until it stalls, or until a connection has used up its budget of bytes."""
+
+    def __init__(self, port):
+        self.target, self.stalled, self.budgets = port, threading.Event(), iter(())
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.cut, self.sockets = 0, [self.listener]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        with suppress(OSError):
+            while True:
+                client, _ = self.listener.accept()
+                server = socket.create_connection(("127.0.0.1", self.target))
+                self.sockets += client, server
+                budget = [next(self.budgets, sys.maxsize)]
+                for pair in (client, server), (server, client):
+                    threading.Thread(target=self.pump, args=(*pair, budget), daemon=True).start()
+
+    def pump(self, source, sink, budget):
+        with suppress(OSError):
+            while data := source.recv(65536):
+                while self.stalled.is_set():
+                    time.sleep(0.01)
+                sink.sendall(data[: budget[0]])
+                budget[0] -= len(data)
+                if budget[0] <= 0:
+                    self.cut += 1
+                    break
+        for end in source, sink:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def end(self):
+        self.stalled.clear()
+        for each in self.sockets:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+
+@pytest.mark.parametrize("kind", ["pubsub", "normal"])
+def test_connections_are_killed(bridge, server, kind):
+    for moment in range(4):
+        here, there = bridge(), bridge()
+        cut = [lambda: None] * 4
+        cut[moment] = lambda: server.admin.client_kill_filter(_type=kind)
+        cut[0]()
+        event, name = there.event(f"run{moment}"), f"run{moment}"
+        cut[1]()
+        other = here.event(name)
+        cut[2]()
+        other.set("why")
+        cut[3]()
+        assert event.wait(PATIENCE) and event.reason == "why"
+
+
+def test_connections_break_after_any_byte(bridge, server):
+    proxy = Proxy(server.port)
+    try:
+        for budget in range(1, 500, 23):
+            proxy.budgets = iter([budget + more for more in (0, 5, 11, 17)])
+            here, there = bridge(server.client(port=proxy.port)), bridge(server.client(port=proxy.port))
+            event = there.event(f"run{budget}")
+            here.event(f"run{budget}").set("why")
+            assert event.wait(PATIENCE) and event.reason == "why"
+        assert proxy.cut > 20
+    finally:
+        proxy.end()
+
+
+def test_connected_follows_the_server(bridge, own_server):
+    server = own_server()
+    events = bridge(server.client())
+    assert events.connected.wait(PATIENCE) and "connected" in repr(events)
+    event = events.event("run")
+    server.kill()
+    until(lambda: not events.connected.is_set())
+    assert "not connected" in repr(events) and not event.is_set()
+    server.start()
+    assert events.connected.wait(PATIENCE)
+    time.sleep(0.1)
+    assert not event.is_set()  # an outage sets nothing
+
+
+def test_a_server_that_comes_later(bridge, own_server):
+    server = own_server()
+    server.kill()
+    events = bridge(server.client())
+    start = time.monotonic()
+    here = [events.event(f"run{number}") for number in range(20)]
+    assert time.monotonic() - start < 4  # it does not wait for each
+    assert not events.connected.is_set() and not here[0].is_set()
+    server.start()
+    bridge(server.client()).event("run0").set("why")
+    assert here[0].wait(PATIENCE) and here[0].reason == "why" and events.connected.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("keep_data", [True, False])
+def test_a_server_that_was_killed(bridge, own_server, keep_data):
+    server = own_server("--appendonly", "yes")
+    here, there = bridge(server.client()), bridge(server.client())
+    before, event = here.event("before"), there.event("meanwhile")
+    before.set("before")
+    other = here.event("meanwhile")
+    assert there.event("before").wait(PATIENCE)
+    server.kill(keep_data)
+    until(lambda: not here.connected.is_set())
+    other.set("meanwhile")
+    server.start()
+    assert event.wait(PATIENCE) and event.reason == "meanwhile"
+    late = bridge(server.client()).event("before")  # which is put back if it was lost
+    assert late.wait(PATIENCE) and late.reason == "before"
+
+
+def test_set_never_waits_for_the_server(bridge, own_server):
+    server = own_server()
+    events = bridge(server.client())
+    held = [events.event(f"run{number}") for number in range(200)]
+    server.kill()
+    took = []
+    for event in held:
+        start = time.perf_counter()
+        event.set("why")
+        took.append(time.perf_counter() - start)
+    assert sorted(took)[100] < 0.001 and all(event.is_set() for event in held)
+    server.start()
+    assert all(bridge(server.client()).event(f"run{number}").wait(PATIENCE) for number in (0, 199))
+
+
+def test_memory_is_bounded_while_it_is_away(module, bridge, own_server, monkeypatch, caplog):
+    monkeypatch.setattr(module, "MOST_UNSENT", 100)
+    server = own_server()
+    events = bridge(server.client())
+    server.kill()
+    until(lambda: events.event("x") and events._link.away)
+    for number in range(1000):
+        events.event(f"dropped{number}").set()
+    held = events.event("held")
+    held.set("why")
+    until_collected(lambda: len(events._link.pending) <= 100 and len(events._link.events) <= 101)
+    assert len(events._link.unsent) == 100
+    assert caplog.text.count("does not hold are lost") == 1
+    server.start()
+    others = bridge(server.client())
+    assert others.event("held").wait(PATIENCE) and others.event("dropped99").wait(PATIENCE)
+
+
+def test_a_server_that_stalls(module, bridge, server, monkeypatch):
+    monkeypatch.setattr(module, "REPLY", 0.4)
+    monkeypatch.setattr(module, "SILENCE", 0.2)
+    proxy = Proxy(server.port)
+    try:
+        events = bridge(server.client(port=proxy.port))
+        event = events.event("run")
+        assert events.connected.wait(PATIENCE)
+        proxy.stalled.set()
+        until(lambda: not events.connected.is_set())
+        start = time.monotonic()
+        assert not events.event("other").is_set() and time.monotonic() - start < 10
+        bridge().event("run").set("why")
+        proxy.stalled.clear()
+        assert event.wait(PATIENCE) and event.reason == "why" and events.connected.wait(PATIENCE)
+    finally:
+        proxy.end()
+
+
+def test_a_lost_message_costs_a_while(module, bridge, server, prefix, monkeypatch):
+    monkeypatch.setattr(module, "REREAD", 0.05)
+    there = bridge().event("run")
+    server.admin.set(prefix + "run", '{"reason": "no message", "timed_out": false}')
+    assert there.wait(PATIENCE) and there.reason == "no message"
+
+
+def test_keys_expire(module, bridge, server, prefix, monkeypatch):
+    monkeypatch.setattr(module, "REREAD", 0.05)
+    here = bridge(expire=1).event("run")
+    here.set("why")
+    until(lambda: server.admin.ttl(prefix + "run") == 1)
+    server.admin.delete(prefix + "run")
+    until(lambda: server.admin.exists(prefix + "run"))  # as long as somebody holds it
+    del here
+    until_collected(lambda: not server.admin.exists(prefix + "run"))
+    assert not bridge().event("run").is_set()
+
+
+def test_ten_thousand_names(bridge, server):
+    before = server.admin.info("clients")["connected_clients"]
+    here, there = bridge(), bridge()
+    with ThreadPoolExecutor(16) as pool:
+        ours, theirs = (list(pool.map(events.event, map(str, range(10_000)))) for events in (here, there))
+    assert server.admin.info("clients")["connected_clients"] - before <= 5
+    for event in ours:
+        event.set(event.name)
+    assert all(event.wait(PATIENCE) and event.reason == event.name for event in theirs)
+    del ours, theirs, event
+    until_collected(lambda: not (here._link.unsent or here._link.events or there._link.events))
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b"",
+        b"\xff\xfe",
+        b"set",
+        b"[" * 50_000,
+        b'{"reason": ' * 3_000,
+        b"7" * 10_000,
+        b"[]",
+        b'{"timed_out": true}',
+        b'"reason"',
+        b'{"reason": "' + b"x" * 5_000_000 + b'", "timed_out": false}',
+    ],
+    ids=lambda junk: f"{junk[:12]}x{len(junk)}",
+)
+@pytest.mark.parametrize("decode_responses", [True, False])
+def test_junk_sets_nothing(bridge, server, prefix, junk, decode_responses, caplog):
+    server.admin.set(prefix + "junk", junk)
+    there = bridge(server.client(decode_responses=decode_responses))
+    event, other = there.event("junk"), there.event("other")
+    for channel_junk in junk, "junk":
+        server.admin.publish(prefix, channel_junk)
+        server.admin.publish(prefix + "x", channel_junk)
+    bridge().event("other").set("why")
+    assert other.wait(PATIENCE) and not event.is_set() and there.connected.wait(PATIENCE)
+    assert caplog.text.count("holds no reason") == (junk != b"")
+    event.set("still works here")
+
+
+def test_keys_of_other_types_set_nothing(bridge, server, prefix, caplog):
+    server.admin.rpush(prefix + "list", 1)
+    server.admin.hset(prefix + "hash", "a", 1)
+    events = bridge()
+    assert not events.event("list").is_set() and not events.event("hash").is_set() and events.connected.wait(PATIENCE)
+    events.event("list").set()
+    until(lambda: not events._link.unsent)
+    assert caplog.text.count("holds no reason") == 1
