@@ -352,6 +352,14 @@ cdef class EventCore:
         unlock_mutex(&self._mutex)
         return new_tuple(Period, (None if seconds == NO_TIMEOUT else seconds, start, deadline))
 
+    def _fe_start_at(self, double seconds, int64_t start):
+        """Give a new event its timeout, which started at *start*, in nanoseconds."""
+        lock(self)
+        self._seconds = seconds
+        self._start = start
+        store_time_relaxed(&self._deadline, deadline_after(start, seconds))
+        unlock_mutex(&self._mutex)
+
     def _fe_deadline(self):
         """Return the deadline in nanoseconds, or `NEVER`."""
         return load_time_relaxed(&self._deadline)

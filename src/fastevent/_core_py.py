@@ -380,6 +380,11 @@ class EventCore:
         state = self._fe_newest()
         return Period(state.seconds, state.start, state.deadline)
 
+    def _fe_start_at(self, seconds: float, start: int) -> None:
+        """Give a new event its timeout, which started at *start*, in nanoseconds."""
+        offer = _State(0, False, {}, None, seconds, start, deadline_after(start, seconds))
+        self._fe_newest().next.setdefault(_NEXT, offer)
+
     def _fe_deadline(self) -> int:
         """Return the deadline in nanoseconds, or `NEVER`."""
         deadline: int = self._fe_newest().deadline

@@ -1,0 +1,338 @@
+"""What goes wrong around a SharedEvent: see processes.py."""
+
+import os
+import pickle
+import resource
+import select
+import signal
+import socket
+import threading
+
+from processes import PATIENCE, Programs, address, context, eventually, joined, polls, received, run, waiting, waits
+
+from fastevent import Event, SharedEvent, _hub
+
+FAULTS = Programs()
+
+
+# Faults
+
+
+@FAULTS.every_method
+def set_after_a_waiter_was_killed():
+    event = SharedEvent()
+    (killed, _), (other, connection) = waiting((waits, event), (waits, event))
+    killed.kill()
+    joined(killed, code=-signal.SIGKILL)
+    event.set("stop")
+    assert received(connection) == "stop"
+    joined(other)
+
+
+@FAULTS.every_method
+def set_after_a_poller_was_killed():
+    event = SharedEvent()
+    (killed, _), (other, connection) = waiting((polls, event), (polls, event))
+    killed.kill()
+    joined(killed, code=-signal.SIGKILL)
+    event.set("stop")
+    assert received(connection) == "stop"
+    joined(other)
+
+
+@FAULTS.every_method
+def a_stopped_follower_delays_no_other():
+    event = SharedEvent()
+    (stopped, its_end), (other, connection) = waiting((waits, event), (waits, event))
+    os.kill(stopped.pid, signal.SIGSTOP)
+    event.set("stop")
+    assert received(connection) == "stop"
+    os.kill(stopped.pid, signal.SIGCONT)
+    assert received(its_end) == "stop"
+    joined(stopped, other)
+
+
+def counts_set(events, connection):
+    connection.send(len(events))
+    connection.send(sum(event.wait(PATIENCE) for event in events))
+
+
+@FAULTS.under_fork
+def a_stopped_follower_is_remembered_only_so_far():
+    """It connects anew when it goes on."""
+    _hub._MOST_LINES = 100
+    events = [SharedEvent() for _ in range(2_000)]
+    here, there = context().Pipe()
+    process = run(counts_set, events, there)
+    received(here)
+    eventually(lambda: [len(follower.follows) for follower in _hub.hub.followers] == [len(events)])
+    os.kill(process.pid, signal.SIGSTOP)
+    for event in events:
+        event.set()
+    eventually(lambda: not _hub.hub.followers)
+    os.kill(process.pid, signal.SIGCONT)
+    assert received(here) == len(events)
+    joined(process)
+
+
+def home(connection, ending):
+    events = [SharedEvent(), SharedEvent()]
+    connection.send((events[0], pickle.dumps(events[1])))
+    received(connection)
+    if ending == "set":
+        events[0].set("finished")
+    elif ending == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def ended_home(ending):
+    here, there = context().Pipe()
+    process = run(home, there, ending)
+    event, ticket = received(here)
+    assert not event.wait(0.05)
+    (follower, connection), *_ = waiting((waits, event))
+    here.send("end")
+    joined(process, code=-signal.SIGKILL if ending == "killed" else 0)
+    assert event.wait(PATIENCE)
+    gone = f"process {process.pid}, which made it, is gone"
+    assert event.reason == received(connection) == ("finished" if ending == "set" else gone)
+    joined(follower)
+    late = pickle.loads(ticket)
+    assert late.wait(PATIENCE) and late.reason == gone
+
+
+@FAULTS.every_method
+def a_killed_home_sets_its_events():
+    ended_home("killed")
+
+
+@FAULTS.every_method
+def an_exited_home_sets_its_events():
+    ended_home("exit")
+
+
+@FAULTS.every_method
+def a_home_sets_and_exits_at_once():
+    ended_home("set")
+
+
+def sets_and_exits(events, number, at_once):
+    events[number].set(number)
+    if at_once:
+        os._exit(0)
+
+
+@FAULTS.every_method
+def a_worker_sets_and_exits_at_once():
+    events = [SharedEvent() for _ in range(6)]
+    workers = [run(sets_and_exits, events, number, number % 2) for number in range(6)]
+    for number, event in enumerate(events):
+        assert event.wait(PATIENCE), f"lost: {number}"
+        assert event.reason == number
+    joined(*workers)
+
+
+def sets_in_handler(events, connection):
+    rest = iter(events)
+
+    def handler(*_):
+        event = next(rest, None)
+        if event is None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        else:
+            event.set("in a handler")
+
+    signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    for event in events:
+        SharedEvent().set()
+        event.wait(0.002)
+        event.set("in the loop")
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    connection.send("done")
+
+
+@FAULTS.every_method
+def a_storm_of_handlers_loses_nothing():
+    events = [SharedEvent() for _ in range(300)]
+    here, there = context().Pipe()
+    process = run(sets_in_handler, events, there)
+    for event in events:
+        assert event.wait(PATIENCE)
+        assert event.reason in {"in a handler", "in the loop"}
+    assert received(here) == "done"
+    joined(process)
+
+
+# What must not get in the way
+
+
+@FAULTS.under_fork
+def a_slow_callback_delays_no_other_event():
+    slow, other = SharedEvent(), SharedEvent()
+    both = Event()
+    here, there = context().Pipe()
+    process = run(sets_both, slow, other, there)
+    slow.add_callback(lambda event: other.wait(PATIENCE) and both.set())
+    here.send("now")
+    assert both.wait(PATIENCE)
+    joined(process)
+
+
+def sets_both(first, second, connection):
+    received(connection)
+    first.set()
+    second.set()
+
+
+@FAULTS.under_fork
+def a_full_backlog_is_no_dead_home():
+    here, there = context().Pipe()
+    process = run(busy_home, there)
+    ticket, address = received(here)
+    os.kill(process.pid, signal.SIGSTOP)
+    fillers = []
+    try:
+        while True:
+            filler = socket.socket(socket.AF_UNIX)
+            filler.setblocking(False)
+            fillers.append(filler)
+            filler.connect(address)
+    except BlockingIOError:
+        pass
+    event = pickle.loads(ticket)
+    assert not event.wait(0.3)
+    for filler in fillers:
+        filler.close()
+    os.kill(process.pid, signal.SIGCONT)
+    here.send("set it")
+    assert event.wait(PATIENCE)
+    assert event.reason == "at last"
+    here.send("end")
+    joined(process)
+
+
+def busy_home(connection):
+    _hub._BACKLOG = 4
+    event = SharedEvent()
+    connection.send((pickle.dumps(event), address()))
+    received(connection)
+    event.set("at last")
+    received(connection)
+
+
+@FAULTS.under_fork
+def strangers_cost_only_their_connections():
+    """A wrong key, garbage, half a line, a line without end, a wrong role, and a thousand that say nothing."""
+    event = SharedEvent()
+    (process, connection), *_ = waiting((waits, event))
+
+    def stranger(sent=b""):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(address())
+        sock.sendall(sent)
+        return sock
+
+    proof = _hub.Home(1, address(), b"wrong").proof("follower", "1")
+    dropped = [
+        stranger(b'{"nonce": "1", "proof": "%s"}\n{"set": %d}\n' % (proof.encode(), event._fe_key[1])),
+        stranger(b'{"set": %d, "reason": null, "timed_out": false}\n' % event._fe_key[1]),
+        stranger(os.urandom(500) + b"\n"),
+        stranger(b"[" * 1_000 + b"\n"),
+        stranger(b'{"nonce": {}, "proof": "\xc3\xa4"}\n'),
+        stranger(b"x" * 5_000),
+    ]
+    for sock in dropped:
+        sock.settimeout(PATIENCE)
+        try:
+            assert sock.recv(100) == b""
+        except ConnectionResetError:
+            pass
+        sock.close()
+    half = stranger(b'{"nonce": ')
+    silent = []
+    for _ in range(1_000):
+        silent.append(stranger())
+        if len(silent) > 100:
+            silent.pop(0).close()
+    eventually(lambda: len(_hub.hub.strangers) <= _hub._MOST_STRANGERS)
+    assert not event.is_set()
+    event.set("stop")
+    assert received(connection) == "stop"
+    joined(process)
+    for sock in (half, *silent):
+        sock.close()
+
+
+@FAULTS.under_fork
+def connections_that_end_are_made_anew():
+    event, late = SharedEvent(), SharedEvent()
+    (process, connection), *_ = waiting((waits, event))
+    (other, its_end), *_ = waiting((waits, late))
+    for _ in range(3):
+        before = list(_hub.hub.followers)
+        for follower in before:
+            _hub.hub.post(_hub.hub.end, follower)
+        eventually(lambda before=before: len(_hub.hub.followers) == 2 and not set(_hub.hub.followers) & set(before))
+    event.set("stop")
+    assert received(connection) == "stop"
+    late.set("too")
+    assert received(its_end) == "too"
+    joined(process, other)
+
+
+@FAULTS.under_fork
+def an_impostor_is_not_believed():
+    """A process that has taken the address of a home, without its key."""
+    impostor = socket.create_server(("127.0.0.1", 0))
+    address = impostor.getsockname()
+    stop = threading.Event()
+
+    def serve():
+        while not stop.is_set():
+            ready, _, _ = select.select([impostor], [], [], 0.05)
+            if ready:
+                sock, _ = impostor.accept()
+                sock.sendall(b'{"proof": "no"}\n{"set": 1, "reason": "believe me", "timed_out": false}\n')
+                sock.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    event = pickle.loads(pickle.dumps(SharedEvent())).__reduce__()
+    arrive, (_, *rest) = event
+    event = arrive((4711, address, b"key"), *rest)
+    assert event.wait(PATIENCE)  # after many attempts
+    assert event.reason == "process 4711, which made it, is gone"
+    stop.set()
+    thread.join(PATIENCE)
+    impostor.close()
+
+
+@FAULTS.under_fork
+def too_many_descriptors():
+    """A home that has none left accepts again when it has."""
+    event = SharedEvent()
+    (process, connection), *_ = waiting((waits, event))
+    eventually(lambda: _hub.hub.followers)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    files = []
+    try:
+        while True:
+            files.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        os.close(files.pop())
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(address())
+    event.set("stop")
+    assert received(connection) == "stop"
+    for file in files:
+        os.close(file)
+    client.sendall(b"garbage\n")
+    client.settimeout(PATIENCE)
+    assert client.recv(10) == b""
+    client.close()
+    joined(process)
+
+
+if __name__ == "__main__":
+    FAULTS.main()

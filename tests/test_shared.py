@@ -1,0 +1,204 @@
+"""SharedEvent: each behaviour and each fault in a program of several processes."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import CORE_SWITCH, PATIENCE, python
+
+if not hasattr(os, "fork"):
+    pytest.skip("the programs fork", allow_module_level=True)
+
+from shared_faults import FAULTS
+from shared_programs import PROGRAMS
+
+HERE = Path(__file__).parent
+LONG = "a-directory-whose-path-is-longer-than-the-address-of-a-socket-may-be/" * 2
+
+
+@pytest.fixture
+def directory(tmp_path_factory):
+    return tmp_path_factory.mktemp("t")
+
+
+def each(programs):
+    return [pytest.param(name, method, id=f"{name}-{method}") for name, (_, methods) in programs.items() for method in methods]
+
+
+def run(file, arguments, core, directory, method="fork", seconds=2 * PATIENCE):
+    """Run a program, which must print nothing. Return the directories that it leaves behind."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FASTEVENT_", "WORKFLOW_CORE_"))}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-X", "faulthandler", HERE / file, *arguments],
+        env={**inherited, **CORE_SWITCH[core], "TMPDIR": str(directory), "METHOD": method},
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+    )
+    printed = f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), printed
+    return list(directory.glob("fastevent-*"))
+
+
+@pytest.mark.parametrize(("name", "method"), each(PROGRAMS))
+def test_program(core, name, method, directory):
+    assert run("shared_programs.py", [name], core, directory, method) == []
+
+
+@pytest.mark.parametrize(("name", "method"), each(FAULTS))
+def test_fault(core, name, method, directory):
+    left = run("shared_faults.py", [name], core, directory, method)
+    assert len(left) == (name == "a_killed_home_sets_its_events")
+
+
+@pytest.mark.parametrize("name", [name for name, (_, methods) in FAULTS.items() if len(methods) > 1])
+def test_fault_on_loopback(core, name, directory):
+    """Where a Unix socket cannot be, as its path would be too long."""
+    (directory / LONG).mkdir(parents=True)
+    assert run("shared_faults.py", [name], core, directory / LONG) == []
+
+
+def test_chaos_loses_no_set(core, directory):
+    """Workers are killed and stopped at random: 5 seconds, a minute for FASTEVENT_TEST_SCALE."""
+    scale = int(os.environ.get("FASTEVENT_TEST_SCALE", "1"))
+    seconds = 5 if scale == 1 else 60
+    run("shared_chaos.py", [str(seconds)], core, directory, seconds=seconds + 2 * PATIENCE)
+
+
+GUIDE = HERE.parent / "docs" / "processes.md"
+EXAMPLES = re.findall(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.M | re.S)
+
+
+def test_no_example_is_forgotten():
+    assert len(EXAMPLES) == GUIDE.read_text(encoding="utf-8").count("```python\n") > 0
+
+
+@pytest.mark.parametrize(("code", "output"), EXAMPLES)
+def test_example(core, code, output, directory):
+    """In the page, … stands for anything. A file, as the start methods other than fork import it."""
+    (directory / "example.py").write_text(code, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, directory / "example.py"],
+        env={**os.environ, **CORE_SWITCH[core]},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert re.fullmatch(re.escape(output).replace("…", ".*"), done.stdout, re.S), done.stdout + done.stderr
+
+
+def test_is_imported_when_it_is_used(core):
+    python(
+        """
+import sys, threading
+import fastevent
+fastevent.Event(0.01, set_on_timeout=True).wait()
+assert not {"fastevent._shared", "fastevent._hub", "socket", "selectors", "multiprocessing"} & set(sys.modules)
+fastevent.SharedEvent
+assert "fastevent._shared" in sys.modules and "multiprocessing" not in sys.modules
+assert "fastevent shared" not in {thread.name for thread in threading.enumerate()}
+""",
+        core,
+    )
+
+
+def test_refuses_what_others_would_not_notice(core):
+    python(
+        """
+from fastevent import SharedEvent
+event = SharedEvent(60)
+for call, text in [
+    (event.clear, "make a new SharedEvent"),
+    (event.restart_timeout, "make a child(timeout)"),
+    (lambda: event.restart_timeout(5), "make a child(timeout)"),
+    (lambda: event.__init__(), "make a new SharedEvent"),
+    (lambda: event.__init__(5), "make a new SharedEvent"),
+]:
+    try:
+        call()
+    except TypeError as error:
+        assert text in str(error), error
+    else:
+        raise AssertionError(text)
+assert event.timeout == 60 and not event.is_set()
+child = event.child(30)
+assert child.restart_timeout(60)
+for arguments in ({"timeout": -1}, {"set_on_timeout": True}):
+    try:
+        SharedEvent(**arguments)
+    except ValueError:
+        pass
+    else:
+        raise AssertionError(arguments)
+""",
+        core,
+    )
+
+
+def test_a_copy_is_the_event_itself(core):
+    python(
+        """
+import copy, pickle
+from fastevent import Event, SharedEvent
+event = SharedEvent(name="x")
+copies = [copy.copy(event), copy.deepcopy([event])[0], *(pickle.loads(pickle.dumps(event, each)) for each in range(6))]
+assert all(each is event for each in copies)
+assert repr(event).startswith("<fastevent.SharedEvent 'x' at"), repr(event)
+for call in (copy.copy, copy.deepcopy, pickle.dumps):
+    try:
+        call(Event())
+    except TypeError as error:
+        assert "SharedEvent" in str(error)
+    else:
+        raise AssertionError(call)
+""",
+        core,
+    )
+
+
+def test_dropped_events_leave_nothing(core):
+    python(
+        """
+import gc, pickle
+from fastevent import SharedEvent, _hub
+tickets = [pickle.dumps(SharedEvent(60, set_on_timeout=True)) for _ in range(100)]
+gc.collect()
+assert not _hub.hub.events
+again = pickle.loads(tickets[0])
+assert pickle.loads(tickets[0]) is again and len(_hub.hub.events) == 1
+again.set("known by its number")
+del again
+gc.collect()
+assert pickle.loads(tickets[0]).reason == "known by its number"
+_hub._MOST_CAUSES = 10
+for _ in range(20):
+    SharedEvent().set()
+assert len(_hub.hub.causes) == len(_hub.hub.order) == 10
+assert pickle.loads(tickets[0]).is_set()
+""",
+        core,
+    )
+
+
+def test_polls_are_those_of_event(core):
+    """Each class has them itself: that is what the interpreter makes short calls of."""
+    python(
+        """
+from fastevent import IMPLEMENTATION, SharedEvent
+assert IMPLEMENTATION == "python" or {"is_set", "check_timeout", "check", "flag"} <= set(vars(SharedEvent))
+""",
+        core,
+    )
+
+
+def test_tasks_of_joblib_receive_it(core, directory):
+    pytest.importorskip("joblib")
+    run("shared_programs.py", ["goes_to_joblib"], core, directory)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="has no InterpreterPoolExecutor")
+def test_tasks_of_other_interpreters_receive_it(core, directory):
+    run("shared_programs.py", ["goes_to_other_interpreters"], core, directory)
