@@ -416,8 +416,7 @@ def test_the_programs_of_the_page(core, own_server):
     assert [end(process) for process in running] == [output for _, output in programs]
 
 
-def test_the_example_reaches_a_pool(core, own_server, fastevent):
-    pytest.importorskip("fastevent._shared", reason="SharedEvent is not there yet")
+def test_the_example_reaches_a_pool(core, own_server):
     server = own_server()
     work = start(core, server, EXAMPLES / "machines.py", "run", "42")
     assert work.stdout.readline() == "running\n"
