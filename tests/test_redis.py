@@ -267,6 +267,7 @@ def test_two_threads_at_most(bridge):
     before = len(helper_threads())
     events = bridge()
     held = [events.event(str(number)) for number in range(100)]
+    assert events.connected.wait(PATIENCE)
     assert len(helper_threads()) == before + 2 and held
     events.close()
     assert len(helper_threads()) == before
@@ -299,7 +300,10 @@ def test_a_dropped_one_ends_its_threads(module, server, prefix):
 
 
 def test_set_and_drop_is_sent(module, server, bridge, prefix):
-    there, before, start = bridge().event("run"), len(helper_threads()), time.monotonic()
+    other = bridge()
+    there = other.event("run")
+    assert other.connected.wait(PATIENCE)
+    before, start = len(helper_threads()), time.monotonic()
     module.RedisEvents(server.client(), prefix=prefix).event("run").set("why")
     assert there.wait(PATIENCE) and there.reason == "why"
     until_collected(lambda: len(helper_threads()) <= before)  # its own thread has dropped it
@@ -412,8 +416,7 @@ def test_the_programs_of_the_page(core, own_server):
     assert [end(process) for process in running] == [output for _, output in programs]
 
 
-def test_the_example_reaches_a_pool(core, own_server, fastevent):
-    pytest.importorskip("fastevent._shared", reason="SharedEvent is not there yet")
+def test_the_example_reaches_a_pool(core, own_server):
     server = own_server()
     work = start(core, server, EXAMPLES / "machines.py", "run", "42")
     assert work.stdout.readline() == "running\n"
