@@ -393,8 +393,9 @@ def _after_fork_in_child() -> None:
     for helper in list(_helpers):
         helper.forget()
     timers.forget()
-    for helper in list(_helpers):
-        helper.restart()
+    if sys.implementation.name != "pypy":  # which crashes where a thread starts during a fork: there, the next use starts it
+        for helper in list(_helpers):
+            helper.restart()
 
 
 if hasattr(os, "register_at_fork"):
