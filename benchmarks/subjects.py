@@ -1,4 +1,4 @@
-"""Who is measured and what: a table of operations, and one of subjects that says how each of them spells an operation.
+"""What is measured: a table of operations, and one of subjects that says how each of them spells an operation.
 
 A new operation is one line in `OPERATIONS` (or in that of `fastevent._bench`, if `python -m fastevent` shall show it, too),
 a new peer is one entry in `SUBJECTS`.
@@ -26,11 +26,12 @@ if FREE_THREADED:
 HANDOVER = "hand-over to a thread"
 THREAD = "Thread: start and join"
 MEMORY = "memory per event"
-HERD = "one set() until the last waiter runs"
+WAKING = "one set() until the last waiter runs"
+SETTING = "one set() with waiters"
 POLLERS = "polls of many threads"
 ALIVE = "events alive"
 
-OURS = {"threading": None, "wrapper": None}  # the others have none
+OURS = {"threading": None, "wrapper": None}  # which have no such operation
 
 #: An operation, how its event is made, the statement that is timed, that of the others if it differs; None: they have none.
 OPERATIONS = (
@@ -44,10 +45,13 @@ OPERATIONS = (
     ),
     ("wait(0.0005)", "E()", "event.wait(0.0005)", {}),
     ("check(), 300 s", "E(timeout=300)", "event.check()", OURS),
-    ("is_set() of one that sets itself", "E(timeout=300, set_on_timeout=True)", "event.is_set()", OURS),
-    ("a child is made and dropped", "E()", "type(event)(parents=(event,))", OURS),
-    ("a parent and 1,000 children, set and cleared", "Tree(E)", "event.set_and_clear()", OURS),
-    ("a callback is added and called", "E()", "event.add_callback(id); event.set(); event.clear()", OURS),
+    ("a self-setting event, made and dropped", "E", "event(timeout=300, set_on_timeout=True)", OURS),
+    ("restart_timeout()", "E(timeout=300)", "event.restart_timeout()", OURS),
+    ("a child, made and dropped", "E()", "type(event)(parents=(event,))", OURS),
+    ("a child with a timeout, made and dropped", "E()", "event.child(300)", OURS),
+    ("1,000 children, set and cleared", "Tree(E)", "event.set_and_clear()", OURS),
+    ("a callback, added, called and cleared", "E()", "event.add_callback(id); event.set(); event.clear()", OURS),
+    ("a callback, added and removed", "E()", "event.add_callback(id); event.remove_callback(id)", OURS),
 )
 
 
@@ -81,7 +85,7 @@ def held_lock():
 
 
 class LockPerWaiter:
-    """Nobody wakes many threads faster than by one bare lock for each: the floor of a herd."""
+    """One bare lock for each waiter: the least that waking many threads can cost."""
 
     def __init__(self):
         self.locks = []
@@ -128,7 +132,7 @@ class Subject:
 
     @property
     def is_event(self) -> bool:
-        """Whether it is one: who may be first in a row is compared with these."""
+        """Whether it is an event: the report compares ours with these."""
         return bool(self.like)
 
     def missing(self) -> str:
@@ -178,7 +182,7 @@ FLOOR = Subject(
     },
     note="what CPython itself charges: an empty method in C (twice where two calls are made), an attribute in a slot, "
     "`time.monotonic()`, a bare lock that is held, an instance of an empty Python class; for a hand-over two bare locks, "
-    "for a herd one bare lock for each waiter, for a thread `_thread.start_new_thread` and a lock",
+    "for many waiters one bare lock for each, for a thread `_thread.start_new_thread` and a lock",
 )
 
 SUBJECTS = (
@@ -220,7 +224,7 @@ SUBJECTS = (
             "Event()": ("None", TOKEN),
             "Event(timeout=300)": ("None", TOKEN_300),
             "check(), 300 s": (TOKEN_300, "event.check()"),
-            "a child is made and dropped": (TOKEN, "E.SimpleToken(event)"),
+            "a child, made and dropped": (TOKEN, "E.SimpleToken(event)"),
         },
         note="a cancellation token: no `clear()`; its `wait()` polls, so nothing is handed over",
     ),

@@ -1,6 +1,7 @@
 """The examples of the pages: each runs as written, in a process of its own, and prints what the page says."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,8 @@ def test_example(core, code, output):
     expected = re.escape(output).replace("…", ".*")
     printed = python(code, core)
     assert re.fullmatch(expected, printed, re.S), printed
+
+
+def test_the_pictures_are_up_to_date():
+    drawn = runpy.run_path(str(DOCS / "pictures.py"))["PICTURES"]
+    assert {name: (DOCS / "img" / f"{name}.svg").read_text(encoding="utf-8") for name in drawn} == drawn
