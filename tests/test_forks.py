@@ -9,8 +9,9 @@ from helpers import python
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
-#: A child process that ends as PyPy does crashes with a thread in a queue.
-on_cpython = pytest.mark.skipif(sys.implementation.name != "cpython", reason="what CPython does")
+with_the_gil = pytest.mark.skipif(
+    sys.implementation.name != "cpython" or not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="CPython with the GIL"
+)
 
 PRELUDE = """
 import _thread, os, signal, sys, threading, time
@@ -261,7 +262,7 @@ def test_a_callback_may_fork(core):
     run(code, core)
 
 
-@on_cpython
+@with_the_gil
 def test_a_fork_in_c_calls_no_handler_before(core):
     """As uWSGI does: the child alone hears of it."""
     code = """

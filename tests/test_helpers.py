@@ -113,19 +113,21 @@ def test_dropped_events_leave_memory_flat(core):
     code = """
     import gc, sys
     from faults import FLAT, resident
-    from fastevent import Event, _helpers
+    from fastevent import Event
+    # Without the GIL, memory is freed late, and goes up and down.
+    limit = FLAT if getattr(sys, "_is_gil_enabled", lambda: True)() else 3 * FLAT
 
     def makes(count, timeout):
         for _ in range(count):
             Event(timeout, set_on_timeout=True)
 
     for timeout in 3600, 0.001:
-        makes(20_000, timeout)
-        gc.collect()
-        before = resident()
-        makes(int(float(sys.argv[1]) * 120_000), timeout)
-        gc.collect()
-        assert resident() - before < 2 * FLAT, (timeout, resident() - before)
+        sizes = []
+        for _ in range(6):
+            makes(int(float(sys.argv[1]) * 40_000), timeout)
+            gc.collect()
+            sizes.append(resident())
+        assert min(sizes[3:]) - sizes[0] < limit, (timeout, sizes)
     """
     python(code, core, str(SCALE), timeout=300 * max(1.0, SCALE))
 
