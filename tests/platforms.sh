@@ -88,7 +88,7 @@ report() {  # PLATFORM PYTHON TESTS: from the closing line of pytest; fails if a
 }
 
 conclude() {  # PLATFORM PYTHON WHAT RESULT: the line of the table, which is the last thing on its page
-  local page=docs/platforms.md line="| $1 | $2 | ${3%.py} | $4 |"
+  local page=docs/platforms.md line="| $1 | ${2%$'\r'} | ${3%.py} | $4 |"  # Python for Windows ends its lines so
   { sed '/^|--/q' "$page"; { sed '1,/^|--/d' "$page" | grep -vF "| $1 |" || true; echo "$line"; } | sort; } >"$at/page"
   cp "$at/page" "$page"
   echo "$name: Python $2; ${3%.py}: $4"
