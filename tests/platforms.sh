@@ -82,6 +82,7 @@ print(platform.python_version(), *(word for name, word in kind.items() if s.get_
 report() {  # PLATFORM PYTHON TESTS: from the closing line of pytest; fails if a test did
   local result what=${3//tests\/test_/}
   what=${what//.py /, }
+  [[ $3 != "$core" ]] || what=core
   result=$(sed -n 's/^=* *\([0-9][^=]*\) in [0-9.]*s.*/\1/p' "$at/log" | tail -1)
   conclude "$1" "$2" "${what:-all.py}" "${result:-did not end}"
   [[ $result == *passed* && $result != *failed* && $result != *error* ]]
