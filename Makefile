@@ -22,8 +22,7 @@ check: docs dist ## check style, types, links and packages: before every commit
 	ruff check && ruff format --check
 	cython-lint src
 	codespell $$(git ls-files)
-	mypy
-	pyright && pyright --verifytypes fastevent --ignoreexternal
+	mypy && pyright && pyright --verifytypes fastevent --ignoreexternal
 	stubtest fastevent --allowlist tests/stubtest.txt
 	md-dead-link-check --no-color
 	zizmor --offline --quiet .github
@@ -35,5 +34,4 @@ docs: $(VENV)-tools/installed ## build the documentation, in build/docs
 
 clean: ## remove everything that was made here
 	rm -rf .venv*/ build/ dist/ src/*.egg-info/ src/fastevent/_core_c.c src/fastevent/*.so
-
 include tools.mk

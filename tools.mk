@@ -36,8 +36,8 @@ CHECKERS = sanitize tsan valgrind instructions
 $(CHECKERS) coverage: FOR = -$@
 $(CHECKERS) coverage: %: $(VENV)-%/made
 COPY = rm -rf build/$@ && mkdir -p build/$@ && git ls-files -co --exclude-standard -z | xargs -0 cp --parents -t build/$@
-CORE_TESTS = $(addprefix tests/test_,contract.py waiting.py parity.py reason.py parents.py callbacks.py self_setting.py helpers.py \
-	status.py signals.py ticks.py descriptor.py)
+CORE_TESTS = $(patsubst %,tests/test_%.py,contract waiting parity reason parents callbacks self_setting helpers status \
+	signals ticks descriptor)
 FLAGS = -g -O1
 RUN = tests/stress.py $(SECONDS)
 # The interpreter's arenas would hide an access to a freed object: PYTHONMALLOC. Its leaks at exit would drown the core's.

@@ -82,13 +82,14 @@ print(platform.python_version(), *(word for name, word in kind.items() if s.get_
 report() {  # PLATFORM PYTHON TESTS: from the closing line of pytest; fails if a test did
   local result what=${3//tests\/test_/}
   what=${what//.py /, }
+  [[ $3 != "$core" ]] || what=core
   result=$(sed -n 's/^=* *\([0-9][^=]*\) in [0-9.]*s.*/\1/p' "$at/log" | tail -1)
   conclude "$1" "$2" "${what:-all.py}" "${result:-did not end}"
   [[ $result == *passed* && $result != *failed* && $result != *error* ]]
 }
 
 conclude() {  # PLATFORM PYTHON WHAT RESULT: the line of the table, which is the last thing on its page
-  local page=docs/platforms.md line="| $1 | $2 | ${3%.py} | $4 |"
+  local page=docs/platforms.md line="| $1 | ${2%$'\r'} | ${3%.py} | $4 |"  # Python for Windows ends its lines so
   { sed '/^|--/q' "$page"; { sed '1,/^|--/d' "$page" | grep -vF "| $1 |" || true; echo "$line"; } | sort; } >"$at/page"
   cp "$at/page" "$page"
   echo "$name: Python $2; ${3%.py}: $4"
