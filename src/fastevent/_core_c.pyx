@@ -48,11 +48,11 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 # In C variables: the module is emptied at the exit of the interpreter, before the last finalizers.
 cdef int64_t LONGEST_WAIT
 cdef object implicit_timeout, ended_error, clear_and_notify, expire, set_and_notify, State
-cdef object Period, event_seconds, longest_wait, wait_seconds
+cdef object Period, event_seconds, longest_wait, wait_seconds, NO_SUBSCRIBERS
 cdef object new_tuple = tuple.__new__  # a named tuple's own takes three times as long
 from fastevent._config import implicit_timeout
 from fastevent._errors import ended_error
-from fastevent._notify import State, clear_and_notify, expire, set_and_notify
+from fastevent._notify import NO_SUBSCRIBERS, State, clear_and_notify, expire, set_and_notify
 from fastevent._time import LONGEST_WAIT, Period, event_seconds, longest_wait, wait_seconds
 
 
@@ -120,10 +120,18 @@ cdef extern from "_core_c.h":
         destructor tp_dealloc
         vectorcallfunc tp_vectorcall
     initproc core_init
-    traverseproc visit_reason
-    inquiry clear_reason
+    traverseproc visit_event
+    inquiry clear_event
     destructor drop_event
     Py_ssize_t reason_offset
+    Py_ssize_t extras_offset
+    ctypedef struct Extras:
+        PyObject *items[5]
+    const int CHILDREN
+    const int CALLBACKS
+    const int WAKERS
+    const int PARENTS
+    const int NAME
     object allocate(PyTypeObject *cls)
 
     ctypedef struct PyMethodDef:
@@ -147,6 +155,7 @@ cdef extern from *:
     Py_ssize_t PyVectorcall_NARGS(size_t nargsf) noexcept
 
     void *PyMem_RawMalloc(size_t size) noexcept nogil
+    void *PyMem_RawCalloc(size_t count, size_t size) noexcept nogil
     void PyMem_RawFree(void *memory) noexcept nogil
     ctypedef enum PyLockStatus:
         PY_LOCK_FAILURE
@@ -160,13 +169,14 @@ cdef extern from *:
     void PyThread_release_lock(PyThread_type_lock lock) noexcept nogil
 
 
-@cython.no_gc  # see visit_reason()
+@cython.no_gc  # see visit_event()
 cdef class EventCore:
     "EventCore(timeout=None, *, parents=(), set_on_timeout=False, name=None)\n--\n\nThe flag, the deadline, the reason and the waiters of an event."
 
     cdef PyObject *_flag       # Py_True or Py_False, both immortal in effect; written under the mutex, read without
     cdef Waiter *_waiters      # the first in the wait queue, or NULL; under the mutex
     cdef PyObject *_reason     # of the set event, or NULL; owned; under the mutex
+    cdef PyObject *_extras     # an `Extras` or NULL; set once under the mutex, read without; its items are under the mutex
     cdef int64_t _start        # of the timeout, in nanoseconds; under the mutex
     cdef int64_t _deadline     # of the timeout, or NEVER; written under the mutex, read without
     cdef double _seconds       # the timeout, or NO_TIMEOUT; under the mutex
@@ -397,6 +407,38 @@ cdef class EventCore:
     def _fe_has_descriptor(self, bint value):
         change_bit(self, HAS_DESCRIPTOR, value)
 
+    @property
+    def _fe_children(self):
+        return get_extra(self, CHILDREN, NO_SUBSCRIBERS)
+
+    @property
+    def _fe_callbacks(self):
+        return get_extra(self, CALLBACKS, NO_SUBSCRIBERS)
+
+    @property
+    def _fe_wakers(self):
+        return get_extra(self, WAKERS, NO_SUBSCRIBERS)
+
+    @property
+    def _fe_parents(self):
+        return get_extra(self, PARENTS, ())
+
+    @_fe_parents.setter
+    def _fe_parents(self, tuple parents):
+        set_extra(self, PARENTS, parents, True)
+
+    @property
+    def _fe_name(self):
+        return get_extra(self, NAME, None)
+
+    @_fe_name.setter
+    def _fe_name(self, name):
+        set_extra(self, NAME, name, True)
+
+    def _fe_own_dict(self, str name not None, new not None):
+        """Return the event's own dict of subscribers of that *name*, which is *new* unless there is one."""
+        return set_extra(self, CHILDREN if name == "_fe_children" else CALLBACKS if name == "_fe_callbacks" else WAKERS, new, False)
+
     def _fe_call_once(self, key, function):
         """Take the callback of that *key* out and call *function*; do nothing if it has been taken out before."""
         # No signal handler runs in between, as this is compiled: what one raises cannot lose the callback.
@@ -439,11 +481,55 @@ cdef inline object take_reason(EventCore self):
     cdef PyObject *reason = self._reason
     Py_XINCREF(reason)
     unlock_mutex(&self._mutex)
-    if reason == NULL:
-        return None
-    held = <object>reason
-    Py_DECREF(held)
-    return held
+    return None if reason == NULL else steal(reason)
+
+
+cdef inline bint has_extras(EventCore self) noexcept:
+    return load_pointer_acquire(&self._extras) != NULL
+
+
+cdef inline object get_extra(EventCore self, int which, object default):
+    cdef PyObject *found
+    if not has_extras(self):
+        return default
+    lock(self)
+    found = (<Extras *>self._extras).items[which]
+    Py_XINCREF(found)
+    unlock_mutex(&self._mutex)
+    return default if found == NULL else steal(found)
+
+
+cdef object set_extra(EventCore self, int which, object item, bint anew):
+    """Set an extra; unless *anew*, only if there is none. Return what it is then."""
+    cdef Extras *extras = NULL
+    cdef PyObject *before
+    if not has_extras(self):
+        extras = <Extras *>PyMem_RawCalloc(1, sizeof(Extras))
+        if extras == NULL:
+            raise MemoryError
+    lock(self)
+    if self._extras == NULL:
+        store_pointer_release(&self._extras, <PyObject *>extras)
+        extras = NULL
+    before = (<Extras *>self._extras).items[which]
+    if anew or before == NULL:
+        Py_INCREF(item)
+        (<Extras *>self._extras).items[which] = <PyObject *>item
+    else:
+        Py_INCREF(<object>before)
+    unlock_mutex(&self._mutex)
+    PyMem_RawFree(extras)
+    if before == NULL:
+        return item
+    found = steal(before)  # dropped only now, outside of the mutex
+    return item if anew else found
+
+
+cdef inline object steal(PyObject *owned):
+    """Return an owned reference as an object."""
+    item = <object>owned
+    Py_DECREF(item)
+    return item
 
 
 cdef void change_bit(EventCore self, uint8_t bit, bint value) noexcept:
@@ -787,11 +873,12 @@ def attach(type cls not None):
 
 cdef EventCore probe = EventCore.__new__(EventCore)
 reason_offset = <char *>&probe._reason - <char *><PyObject *>probe
+extras_offset = <char *>&probe._extras - <char *><PyObject *>probe
 flag_member.offset = <char *>&probe._flag - <char *><PyObject *>probe
 probe = None
 (<PyTypeObject *>EventCore).tp_new = new_event
-(<PyTypeObject *>EventCore).tp_traverse = visit_reason
-(<PyTypeObject *>EventCore).tp_clear = clear_reason
+(<PyTypeObject *>EventCore).tp_traverse = visit_event
+(<PyTypeObject *>EventCore).tp_clear = clear_event
 (<PyTypeObject *>EventCore).tp_dealloc = drop_event
 measure_coarse_clock()
 watch_forks()

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastevent._config import implicit_timeout
 from fastevent._errors import ended_error
-from fastevent._notify import Children, Pending, State, Waker, clear_and_notify, expire, set_and_notify
+from fastevent._notify import NO_SUBSCRIBERS, Children, Pending, State, Waker, clear_and_notify, expire, set_and_notify
 from fastevent._time import LONGEST_WAIT, NEVER, Period, deadline_after, event_seconds, longest_wait, monotonic_ns, wait_seconds
 
 _NEXT = "next"  # the only key of `_State.next`
@@ -133,13 +133,19 @@ class EventCore:
     """The flag, the deadline, the reason and the waiters of an event."""
 
     if TYPE_CHECKING:  # of `Event`
+
+        def _fe_init_options(self, parents: Iterable[EventCore], set_on_timeout: bool, name: str | None) -> None: ...
+
+    if not TYPE_CHECKING:
+        _fe_children = _fe_callbacks = _fe_wakers = NO_SUBSCRIBERS
+        _fe_parents = ()
+        _fe_name = None
+    else:
         _fe_children: Children
         _fe_callbacks: dict[object, tuple[Callable[[Any], object], int]]
         _fe_wakers: dict[Waker, None]
         _fe_parents: tuple[Any, ...]
         _fe_name: str | None
-
-        def _fe_init_options(self, parents: Iterable[EventCore], set_on_timeout: bool, name: str | None) -> None: ...
 
     _fe_state = _FirstState()  # the newest state, or one that it follows from
     _fe_self_setting = False
@@ -393,6 +399,10 @@ class EventCore:
     def _fe_waiters(self) -> list[int]:
         """Return the idents of the threads in `wait()`."""
         return [waiter.thread for waiter in list(self._fe_newest().waiters) if waiter.is_here()]
+
+    def _fe_own_dict(self, name: str, new: Any) -> Any:
+        """Return the event's own dict of subscribers of that *name*, which is *new* unless there is one."""
+        return vars(self).setdefault(name, new)
 
     def _fe_call_once(self, key: object, function: Callable[[Any], object]) -> None:
         """Take the callback of that *key* out and call *function*; do nothing if it has been taken out before."""

@@ -15,7 +15,6 @@ from fastevent._config import check_interval
 from fastevent._core import EventCore, attach
 from fastevent._errors import EventStatus, EventTimeout, describe, one_line
 from fastevent._notify import (
-    NO_SUBSCRIBERS,
     add_callback,
     add_child,
     count_children,
@@ -76,13 +75,7 @@ class Event(EventCore, ThreadingEvent):
     """
 
     # The core supplies __init__, is_set, flag, check_timeout, check, set, clear and wait: see `_core_py.py` for their code.
-
-    if not TYPE_CHECKING:
-        # See `_notify`. Private names begin with `_fe_`, because classes derived from
-        # `threading.Event` have names of their own.
-        _fe_children = _fe_callbacks = _fe_wakers = NO_SUBSCRIBERS
-        _fe_parents: tuple = ()
-        _fe_name = None
+    # Private names begin with `_fe_`, because classes derived from `threading.Event` have names of their own.
 
     def _fe_init_options(self, parents: Iterable[EventCore], set_on_timeout: bool, name: str | None) -> None:
         """Do the part of `__init__` that few events need, and end what an earlier `__init__` began."""
@@ -99,11 +92,9 @@ class Event(EventCore, ThreadingEvent):
             raise ValueError("set_on_timeout=True needs a timeout, not None")
         for parent in self._fe_parents:  # of an earlier call
             remove_child(parent, self)
-        # Not `self._fe_parents = …`: the interpreter would make room for it in every event.
-        own = vars(self)
-        own["_fe_parents"] = parents
+        self._fe_parents = parents
         if name is not None or self._fe_name is not None:
-            own["_fe_name"] = name
+            self._fe_name = name
         if set_on_timeout or self._fe_self_setting:
             self._fe_self_setting = bool(set_on_timeout)
             schedule(self)

@@ -185,7 +185,7 @@ def wake_wakers(event: Any) -> None:
 def subscribe(event: Any, waker: Waker) -> int:
     """Add *waker*. Return the event's count of sets: the event has been set since, or is set, if `_fe_set_since()` says so."""
     registered_at: int = event._fe_enable_notify()
-    own_dict(event, "_fe_wakers")[waker] = None
+    event._fe_own_dict("_fe_wakers", {})[waker] = None
     return registered_at
 
 
@@ -211,7 +211,7 @@ def add_callback(event: Any, function: Callable[[Any], object]) -> None:
     key = object()
     callbacks = event._fe_callbacks
     if callbacks is NO_SUBSCRIBERS:
-        callbacks = own_dict(event, "_fe_callbacks")
+        callbacks = event._fe_own_dict("_fe_callbacks", {})
     callbacks[key] = function, registered_at
     if event._fe_set_since(registered_at):
         call_now(event, key, function)
@@ -228,7 +228,7 @@ def add_child(parent: Any, child: Any) -> None:
     registered_at = parent._fe_enable_notify()
     children = parent._fe_children
     if children is NO_SUBSCRIBERS:
-        children = own_dict(parent, "_fe_children", Children)
+        children = parent._fe_own_dict("_fe_children", Children())
     elif len(children) >= children.limit:
         children.drop_dead()
     key, reference = object(), ref(child)
@@ -264,8 +264,3 @@ class Children(dict[object, tuple[ref[Any], int]]):
             if reference() is None:
                 self.pop(key, None)
         self.limit = 2 * len(self) + 64
-
-
-def own_dict(event: Any, name: str, kind: type[dict[Any, Any]] = dict) -> Any:
-    """Return the event's own dict of subscribers of that *name*, made now unless there is one."""
-    return vars(event).setdefault(name, kind())

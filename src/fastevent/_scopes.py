@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from fastevent._async import Asyncio, Trio, Watch, running_task
 from fastevent._errors import EventCancelled, describe, ended_error
 from fastevent._helpers import call_later, log
-from fastevent._notify import call_now, check_callback, own_dict, set_and_notify
+from fastevent._notify import call_now, check_callback, set_and_notify
 from fastevent._time import longest_wait
 
 _E = TypeVar("_E")
@@ -385,7 +385,7 @@ def callback(
 def _registered(event: Any, callback: _Callback) -> Iterator[None]:
     try:
         registered_at = event._fe_enable_notify()
-        own_dict(event, "_fe_callbacks")[callback] = callback, registered_at
+        event._fe_own_dict("_fe_callbacks", {})[callback] = callback, registered_at
         if event._fe_set_since(registered_at):
             call_now(event, callback, callback)
         yield

@@ -65,7 +65,7 @@ def load(plant=None, window=None, watch=lambda code: None):
     core._State.__setattr__ = _set_once
     core.EventCore._fe_state = SomeState(vars(core.EventCore)["_fe_state"])
     for name in ("_fe_children", "_fe_callbacks", "_fe_wakers"):
-        setattr(event.Event, name, Attribute(name, vars(event.Event)[name]))
+        setattr(core.EventCore, name, Attribute(name, vars(core.EventCore)[name]))
     notify.timeout_error = lambda _: TIMEOUT
     notify.timers = Timers()
     notify.call_in_helper = lambda function, *arguments: function(*arguments)
