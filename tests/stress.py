@@ -11,7 +11,7 @@ import threading
 import time
 import warnings
 
-from helpers import PATIENCE, Threads
+from helpers import TIMEOUT, Threads
 
 from fastevent import IMPLEMENTATION, Event, EventCancelled, wait_any
 
@@ -23,7 +23,7 @@ class Derived(Event):
         super().__init__(timeout)
 
 
-# Its timeout is never None: whoever waits without one comes back after the last set(), too.
+# Its timeout is never None, so a wait without one ends after the last set(), too.
 shared = Event(0.001)
 ping, pong = Event(), Event()
 latest = [Event(0.001)]
@@ -92,12 +92,34 @@ def subscribes():
     shared.remove_callback(repr)
 
 
-def times_out():
+def expires():
     event = Event(0.0005, set_on_timeout=True)
-    child = Event(parents=[event])
+    child = event.child(TIMEOUT, name="child")
     event.add_callback(repr)
-    assert child.wait(PATIENCE), "lost: the timeout of the parent"
+    assert child.wait(TIMEOUT), "lost: the timeout of the parent"
     event.clear()
+    event.restart_timeout(0.0001)
+    assert event.wait(TIMEOUT), "lost: the restarted timeout"
+
+
+def restarts():
+    shared.restart_timeout(0.0005)
+    shared.restart_timeout()
+    newest().restart_timeout(0.01)
+
+
+def wakes_many():
+    event, woken = Event(), []
+    threads = [threading.Thread(target=lambda: woken.append(event.wait(TIMEOUT))) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    while event.status().waiters < 50:
+        time.sleep(0.001)
+    event.set()
+    event.clear()
+    for thread in threads:
+        thread.join(TIMEOUT)
+    assert woken == [True] * 50, "lost: a waiter of many"
 
 
 def refuses():
@@ -111,7 +133,7 @@ def refuses():
 
 def asks():
     ping.set()
-    assert pong.wait(PATIENCE), "lost: pong"
+    assert pong.wait(TIMEOUT), "lost: pong"
     pong.clear()
 
 
@@ -130,7 +152,7 @@ def forks():
             shared.clear()
             assert shared.wait(0.0005) is False
             shared.set()
-            assert shared.wait(PATIENCE)
+            assert shared.wait(TIMEOUT)
             status = 0
         finally:
             os._exit(status)
@@ -143,7 +165,7 @@ def main(seconds):
     warnings.simplefilter("ignore")  # that a process with threads forks is what is tested
     sys.setswitchinterval(1e-5)
     work = [sets, sets, waits, waits, waits, waits, polls, starts_anew, makes, refuses, asks]
-    work += [gives_reasons, subscribes, times_out]
+    work += [gives_reasons, subscribes, expires, restarts, wakes_many]
     if hasattr(os, "fork"):
         work.append(forks)
     with Threads(*map(repeat, work), answers):

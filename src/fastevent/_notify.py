@@ -179,7 +179,10 @@ def restart(event: Any, seconds: float | None) -> bool:
 
 def wake_wakers(event: Any) -> None:
     for waker in list(event._fe_wakers):
-        waker.wake()
+        try:
+            waker.wake()
+        except Exception:
+            log("a waker of %r raised", event)
 
 
 def subscribe(event: Any, waker: Waker) -> int:

@@ -103,17 +103,16 @@ def _wait_while_unset(unset: dict[int, Any], enough: int, end: Callable[[Iterabl
             registered[key] = subscribe(event, waker)
         while True:
             now = monotonic_ns()
-            self_setting = [event for event in unset.values() if event._fe_self_setting]
-            for event in self_setting:
-                if now >= event._fe_deadline():
+            for event in list(unset.values()):
+                if event._fe_self_setting and now >= event._fe_deadline():
                     expire(event)
             look()
             until = end(unset.values())
             if len(watched) - len(unset) >= enough or now >= until:
                 return
-            until = min(until, *(event._fe_deadline() for event in self_setting), NEVER)
+            until = min(until, *(event._fe_deadline() for event in unset.values() if event._fe_self_setting), NEVER)
             longest = longest_wait()
-            left = longest if until == NEVER else min(until - now, longest)
+            left = longest if until == NEVER else max(0, min(until - now, longest))
             token.acquire(True, -1 if until == NEVER and left == LONGEST_WAIT else left / 1e9)
     finally:
         try:

@@ -1,0 +1,93 @@
+"""Events at the exit of an interpreter, and in subinterpreters."""
+
+import sys
+
+import pytest
+from helpers import python
+
+
+@pytest.mark.parametrize("timeout", ["", "1000,"])
+def test_the_interpreter_exits_while_daemons_wait(core, timeout):
+    code = f"""
+    import threading
+    from helpers import until_waiting
+    from fastevent import Event
+    event = Event()
+    class Last:
+        def __del__(self): event.set()
+    keep = Last(); keep.me = keep
+    for _ in range(5):
+        threading.Thread(target=event.wait, args=({timeout}), daemon=True).start()
+    until_waiting(event, 5)
+    """
+    for _ in range(5):
+        assert python(code, core) == ""
+
+
+def test_events_in_cycles_and_globals_at_exit(core):
+    code = """
+    from fastevent import Event
+    kept = Event(); kept.me = kept
+    class Sub(Event):
+        def __del__(self): self.set()
+    sub = Sub(); sub.other = kept; kept.other = sub
+    """
+    assert python(code, core) == ""
+
+
+SUBINTERPRETERS = """if True:
+    import sys, threading
+    try:
+        import _interpreters as interpreters
+        create, run = interpreters.create, interpreters.exec
+    except ImportError:
+        import _xxsubinterpreters as interpreters
+        create, run = interpreters.create, interpreters.run_string
+    script = '''if True:
+        import threading
+        import fastevent
+        event = fastevent.Event(timeout=100)
+        thread = threading.Thread(target=event.wait)
+        thread.start()
+        event.set()
+        thread.join()
+        assert event.flag and event.is_set() and not event.check_timeout()
+        event.clear()
+        assert not event.wait(0.001)
+        assert fastevent.IMPLEMENTATION == "%s", fastevent.IMPLEMENTATION
+    '''
+    def one(implementation, *arguments, **options):
+        name = create(*arguments, **options)
+        failure = run(name, script % implementation)
+        assert failure is None, failure
+        interpreters.destroy(name)
+"""
+
+on_cpython = pytest.mark.skipif(sys.implementation.name != "cpython", reason="CPython's subinterpreters")
+
+
+@on_cpython
+def test_subinterpreters_get_the_python_core(core):
+    """A module made by Cython serves one interpreter of a process; the others get the other core, not an error."""
+    code = """
+    import fastevent
+    for _ in range(20):
+        one("python", **({} if sys.version_info >= (3, 12) else {"isolated": False}))  # those ran no threads
+    event = fastevent.Event()
+    event.set()
+    print(fastevent.IMPLEMENTATION, event.wait())
+    """
+    assert python(SUBINTERPRETERS + code, core, PYTHONWARNINGS="ignore") == f"{'c' if core == 'c' else 'python'} True\n"
+
+
+@on_cpython
+def test_the_main_interpreter_may_come_second(core):
+    code = """
+    shares_the_gil = (["legacy"], {}) if sys.version_info >= (3, 13) else ([], {"isolated": False})
+    one(sys.argv[1], *shares_the_gil[0], **shares_the_gil[1])
+    import fastevent
+    event = fastevent.Event()
+    event.set()
+    print(fastevent.IMPLEMENTATION, event.wait())
+    """
+    assert python(SUBINTERPRETERS + code, core, "c" if core == "c" else "python", PYTHONWARNINGS="ignore") == "python True\n"
