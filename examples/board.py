@@ -16,7 +16,7 @@ JOBS, GROUPS = 300, 10
 
 
 def work(job):
-    """Stand for a job: it ends at a moment that nobody knows."""
+    """Stand for a job: it ends at a random moment."""
     job.wait(random.uniform(0, 12))
     job.set("done")
 
@@ -26,13 +26,13 @@ def board(root, groups):
     table = Table(title=f"{status.children} groups, {status.remaining:.1f} s of {status.timeout:g} s left", expand=True)
     for heading in ("group", "state", "jobs", "running", "done", "timed out", "cancelled", "left"):
         table.add_column(heading, justify="left" if heading in {"group", "state"} else "right")
-    for name, (group, jobs) in groups.items():
+    for group, jobs in groups.items():
         states = [job.status() for job in jobs]
         ended = [str(state.reason) for state in states if state.is_set]
         done, timed_out = ended.count("done"), sum(text.startswith("timed out") for text in ended)
         state = group.status()
         table.add_row(
-            name,
+            state.name,
             f"set: {state.reason}" if state.is_set else "running",
             str(state.children),
             str(len(states) - len(ended)),
@@ -48,9 +48,8 @@ def main(seconds):
     with Event(seconds) as root:
         groups = {}
         for number in range(GROUPS):
-            group = Event(round(random.uniform(0.3, 1) * seconds, 1), parents=[root], set_on_timeout=True)
-            jobs = [Event(random.randint(1, 10), parents=[group], set_on_timeout=True) for _ in range(JOBS // GROUPS)]
-            groups[f"group {number}"] = group, jobs
+            group = root.child(round(random.uniform(0.3, 1) * seconds, 1), name=f"group {number}")
+            groups[group] = jobs = [group.child(random.randint(1, 10)) for _ in range(JOBS // GROUPS)]
             for job in jobs:
                 threading.Thread(target=work, args=(job,), daemon=True).start()
         with root.set_on_signals(), Live(board(root, groups), refresh_per_second=10) as live:

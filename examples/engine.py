@@ -1,7 +1,7 @@
 """A workflow of the engine, cancelled by hand or by the timeout of the event; needs `pip install ddeutil-workflow`.
 
 python examples/engine.py                  # set() after two seconds
-python examples/engine.py --timeout 1      # the event sets itself
+python examples/engine.py --timeout 1      # the event is set at its deadline
 python examples/engine.py --leave-alone    # it ends by itself, after some six seconds
 """
 
@@ -38,11 +38,11 @@ def execute(folder, cancel, results):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--timeout", type=float, help="seconds, after which the event sets itself")
+    parser.add_argument("--timeout", type=float, help="seconds, after which the event is set")
     parser.add_argument("--leave-alone", action="store_true")
     options = parser.parse_args()
 
-    cancel = Event(options.timeout, set_on_timeout=options.timeout is not None)  # the engine asks is_set(), and nothing else
+    cancel = Event(options.timeout, set_on_timeout=options.timeout is not None)  # the engine calls is_set() only
     results = []
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "pipeline.yml").write_text(PIPELINE)

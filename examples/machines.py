@@ -26,7 +26,7 @@ def part(cancel, rows):
 
 
 def stage(cancel, number):
-    with cancel.child(timeout=30) as both, ThreadPoolExecutor(2) as threads:
+    with ThreadPoolExecutor(2) as threads, cancel.child(timeout=30) as both:
         try:
             parts = [threads.submit(part, both, 3_000) for _ in range(2)]
             return f"stage {number}: {', '.join(each.result() for each in parts)}"
@@ -37,8 +37,8 @@ def stage(cancel, number):
 def run(cancel):
     print("running", flush=True)
     with (
-        SharedEvent(parents=[cancel]) as shared,
         ProcessPoolExecutor(3, multiprocessing.get_context("spawn")) as pool,
+        SharedEvent(parents=[cancel]) as shared,
     ):
         for outcome in pool.map(stage, [shared] * 3, range(3)):
             print(outcome)

@@ -11,7 +11,7 @@ from fastevent import Event, EventCancelled
 
 
 def count_to(number, cancel):
-    """Blocking work, as a library would do it: it looks at *cancel* now and then."""
+    """Stand for blocking work in a library: it looks at *cancel* now and then."""
     for _ in range(number):
         cancel.check()
         cancel.wait(0.01)
@@ -20,17 +20,16 @@ def count_to(number, cancel):
 
 async def serve(reader, writer, log):
     number = int(await reader.readline())
-    with Event() as cancel:  # set in any case when this ends, also if the task is cancelled
-        work = asyncio.ensure_future(asyncio.to_thread(count_to, number, cancel))
-        left = asyncio.ensure_future(reader.read())  # ends when the client leaves
-        await asyncio.wait([work, left], return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
-            cancel.set("the client left")
-        try:
-            writer.write(f"{await work}\n".encode())
-            await writer.drain()
-        except EventCancelled as error:
-            log(f"work for {number} {error}")
+    cancel = Event()
+    left = asyncio.ensure_future(reader.read())  # ends when the client leaves
+    left.add_done_callback(lambda _: cancel.set("the client left"))
+    try:
+        # If this task is cancelled, to_thread() sets the event and waits for the thread.
+        writer.write(f"{await cancel.to_thread(count_to, number, cancel)}\n".encode())
+        await writer.drain()
+    except EventCancelled as error:
+        log(f"work for {number} {error}")
+    finally:
         left.cancel()
         writer.close()
 

@@ -3,7 +3,7 @@
     python examples/service.py
     kill -TERM <the process id that it prints>
 
-Idle workers stop at once; those with a job may end it, within a grace period whose end they see by `check()`.
+Idle workers stop at once. A worker with a job may end it within a grace period, after which `check()` raises.
 """
 
 import os
@@ -19,15 +19,14 @@ GRACE = 0.8  # seconds
 class Service:
     def __init__(self, workers=4):
         self.stopping = Event()  # no new jobs
-        self.aborting = Event()  # and leave the ones in hand
-        self.stopping.add_callback(self.dismiss)
-        self.jobs = queue.SimpleQueue()
+        self.aborting = Event()  # and leave the jobs in hand
+        self.jobs = queue.Queue()
         self.done, self.left = [], []
         self.threads = [threading.Thread(target=self.work, name=f"worker {number}") for number in range(workers)]
 
-    def dismiss(self, stopping):
+    def dismiss(self):
         for _ in self.threads:
-            self.jobs.put(None)  # behind the jobs that wait; a signal handler may call it
+            self.jobs.put(None)  # behind the jobs that wait
 
     def work(self):
         while (job := self.jobs.get()) is not None:
@@ -48,7 +47,7 @@ class Service:
     def serve(self):
         for thread in self.threads:
             thread.start()
-        with self.stopping.set_on_signals():
+        with self.stopping.set_on_signals(), self.stopping.callback(self.dismiss):
             print(f"process {os.getpid()} takes jobs; stop it by SIGTERM or Ctrl-C", flush=True)
             for tick in self.stopping.ticks(0.02):
                 self.jobs.put(tick % 20)
@@ -63,5 +62,4 @@ class Service:
 
 
 if __name__ == "__main__":
-    service = Service()
-    service.serve()
+    Service().serve()

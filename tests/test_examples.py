@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import CORE_SWITCH, PATIENCE
+from helpers import CORE_SWITCH, TIMEOUT
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -24,13 +24,20 @@ def start(core, name, *arguments):
 
 
 def end(process):
-    out, error = process.communicate(timeout=PATIENCE)
+    out, error = process.communicate(timeout=TIMEOUT)
     assert (process.returncode, error) == (0, ""), (process.returncode, out, error)
     return out
 
 
 def test_no_example_is_forgotten():
-    assert {path.name for path in EXAMPLES.glob("*.py")} == {"board.py", "crawler.py", "engine.py", "server.py", "service.py"}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {
+        "board.py",
+        "crawler.py",
+        "engine.py",
+        "machines.py",
+        "server.py",
+        "service.py",
+    }
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
