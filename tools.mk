@@ -21,7 +21,7 @@ install $(VENV)/installed: $(VENV)/made
 # On what `make test` installed.
 soak faults proofs ecosystem: | $(VENV)/installed
 soak:
-	FASTEVENT_TEST_SCALE=$(or $(SCALE),10) $(IN) -m pytest tests/test_faults.py tests/test_model.py $(ARGS)
+	FASTEVENT_TEST_SCALE=$(or $(SCALE),10) $(IN) -m pytest tests/test_faults.py tests/test_model.py tests/test_interleavings.py $(ARGS)
 faults:
 	$(IN) -m pip install --quiet --group peers
 	$(IN) tests/faults_table.py >docs/faults.md
@@ -36,7 +36,7 @@ CHECKERS = sanitize tsan valgrind instructions
 $(CHECKERS) coverage: FOR = -$@
 $(CHECKERS) coverage: %: $(VENV)-%/made
 COPY = rm -rf build/$@ && mkdir -p build/$@ && git ls-files -co --exclude-standard -z | xargs -0 cp --parents -t build/$@
-CORE_TESTS = $(patsubst %,tests/test_%.py,contract waiting parity reason parents callbacks self_setting helpers status \
+CORE_TESTS = $(patsubst %,tests/test_%.py,contract object waiting waiting_signals parity reason parents callbacks self_setting helpers status \
 	signals ticks descriptor)
 FLAGS = -g -O1
 RUN = tests/stress.py $(SECONDS)

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import CORE_SWITCH, PATIENCE
+from helpers import CORE_SWITCH, TIMEOUT
 
 engine = pytest.importorskip("ddeutil.workflow.workflow", reason="the engine is not installed: make engine does it")
 from ddeutil.workflow import CANCEL, SUCCESS, Workflow  # noqa: E402
@@ -91,7 +91,7 @@ class Run:
         self.ended = time.monotonic()
 
     def outcome(self):
-        self.thread.join(PATIENCE)
+        self.thread.join(TIMEOUT)
         assert not self.thread.is_alive(), "the workflow does not end"
         return self.result
 
@@ -116,7 +116,7 @@ def workflow(tmp_path, tasks):
 
 
 def test_left_alone_it_succeeds(workflow, tasks, Event):
-    event = Event(timeout=PATIENCE)
+    event = Event(timeout=TIMEOUT)
     result = Run(workflow, event).outcome()
     assert result.status == SUCCESS, result.context
     assert tasks.loaded == list(range(1, 21))
@@ -129,9 +129,9 @@ def test_left_alone_it_succeeds(workflow, tasks, Event):
 
 
 def test_cancelled_by_hand_it_stops_in_the_middle(workflow, tasks, Event):
-    event = Event(timeout=PATIENCE)
+    event = Event(timeout=TIMEOUT)
     run = Run(workflow, event)
-    assert tasks.two_are_loaded.wait(PATIENCE)
+    assert tasks.two_are_loaded.wait(TIMEOUT)
     event.set()
     start = time.monotonic()
     result = run.outcome()
@@ -154,7 +154,7 @@ def test_cancelled_before_it_starts(workflow, tasks, Event):
 def test_cancelled_by_hand_for_a_reason(workflow, tasks, Event):
     event = Event()
     run = Run(workflow, event)
-    assert tasks.two_are_loaded.wait(PATIENCE)
+    assert tasks.two_are_loaded.wait(TIMEOUT)
     event.set(reason="the user pressed stop")
     assert run.outcome().status == CANCEL
     assert event.reason == "the user pressed stop"
@@ -186,6 +186,6 @@ def test_the_example(core, arguments, expected):
     example = Path(__file__).parent.parent / "examples/engine.py"
     environment = {**os.environ, **CORE_SWITCH[core]}
     done = subprocess.run(
-        [sys.executable, example, *arguments], env=environment, capture_output=True, text=True, timeout=PATIENCE
+        [sys.executable, example, *arguments], env=environment, capture_output=True, text=True, timeout=TIMEOUT
     )
     assert done.returncode == 0 and done.stdout.endswith(expected), (done.stdout, done.stderr)

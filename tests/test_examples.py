@@ -29,7 +29,7 @@ def end(process):
     return out
 
 
-def test_no_example_is_forgotten():
+def test_every_example_is_run():
     assert {path.name for path in EXAMPLES.glob("*.py")} == {
         "board.py",
         "crawler.py",

@@ -10,7 +10,7 @@ import zipfile
 from functools import partial
 
 import pytest
-from helpers import CORE_SWITCH, PATIENCE, Threads, in_wait, python
+from helpers import CORE_SWITCH, TIMEOUT, Threads, python, until_waiting
 
 DEFAULT = "WORKFLOW_CORE_EVENT_DEFAULT_TIMEOUT"
 NATIVE = threading.Event
@@ -39,7 +39,7 @@ def test_it_replaces_and_gives_back(fastevent):
     assert threading.Event is NATIVE
     for thread in before, during, threading.Thread(target=int):
         thread.start()
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
         assert not thread.is_alive()
 
 
@@ -91,7 +91,7 @@ def test_twice_is_as_once(fastevent):
     assert threading.Event is NATIVE
 
 
-def test_a_class_that_somebody_else_put_there_stays(fastevent, monkeypatch):
+def test_another_class_that_was_put_there_stays(fastevent, monkeypatch):
     class Theirs(NATIVE):
         pass
 
@@ -125,10 +125,10 @@ def test_threads_in_wait_do_not_notice(fastevent):
     events, woken = [NATIVE(), fastevent.Event()], []
 
     def waits(event):
-        woken.append(event.wait(PATIENCE))
+        woken.append(event.wait(TIMEOUT))
 
     with Threads(*[partial(waits, event) for event in events]):
-        in_wait(1)
+        until_waiting(events[1])
         fastevent.patch_threading()
         fastevent.unpatch_threading()
         for event in events:
@@ -139,17 +139,17 @@ def test_threads_in_wait_do_not_notice(fastevent):
 def test_what_threading_builds_on_events(patched):
     ran = []
     timer = threading.Timer(0.01, ran.append, [1])
-    cancelled = threading.Timer(PATIENCE, ran.append, [2])
+    cancelled = threading.Timer(TIMEOUT, ran.append, [2])
     assert type(timer.finished) is patched.Event
     timer.start()
     cancelled.start()
     cancelled.cancel()
     for thread in timer, cancelled:
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
         assert not thread.is_alive()
     assert ran == [1]
     barrier = threading.Barrier(2)
-    with Threads(lambda: barrier.wait(PATIENCE), lambda: barrier.wait(PATIENCE)):
+    with Threads(lambda: barrier.wait(TIMEOUT), lambda: barrier.wait(TIMEOUT)):
         pass
     with pytest.raises(RuntimeError, match="threads can only be started once"):
         timer.start()

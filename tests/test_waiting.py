@@ -434,3 +434,46 @@ def test_set_at_the_end_of_the_stack(Event):
     with pytest.raises(RecursionError):
         recurse()
     assert parent.is_set() is child.is_set() is True
+
+
+@pytest.mark.parametrize("call", ["set()", "clear()", "restart_timeout()", "check_timeout()", "wait(1e-9)", "expire"])
+def test_a_small_stack_is_enough(core, call):
+    """Other threads change the event 50,000 times during the call: see invariant 5 of the Python core."""
+    if core == "c":
+        pytest.skip("no other thread comes in between in the compiled core")
+    code = f"""
+    import threading
+    from helpers import until
+    from fastevent import Event, _core_py, _notify
+    event, changed, clock, append = Event(300), [], _core_py.monotonic_ns, _core_py.EventCore._fe_append
+
+    def change():
+        if not changed:
+            changed.append(True)
+            for _ in range(50_000):
+                event.set()
+                event.clear()
+
+    def monotonic_ns():
+        change()
+        return clock()
+
+    def changed_append(self, *arguments):
+        change()
+        return append(self, *arguments)
+
+    def use():
+        _core_py.monotonic_ns = monotonic_ns
+        _core_py.EventCore._fe_append = changed_append
+        if {call == "expire"}:
+            _notify.set_and_notify(event, None, only_if_expired=True)
+        else:
+            event.{call if call != "expire" else "is_set()"}
+
+    threading.stack_size(131072)
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    print(changed)
+    """
+    assert python(code, core) == "[True]\n"
