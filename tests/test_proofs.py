@@ -31,10 +31,12 @@ SEARCHES = {
         "TIMED=0 OWN=1 RESTARTERS=1",
     ],
     "store_buffers": [""],
+    "shared": ["KILLED=3"],
 }
 LONG_SEARCHES = {
     "compiled_core": ["SETTERS=2 PATIENT=2", "PATIENT=2 TIMED=0 OWN=1 RESTARTERS=1", "OWN=1 RESTARTERS=1"],
     "python_core": ["SETTERS=2 CLEARERS=2", "EXCEPTIONS=1 PATIENT=2", "EXCEPTIONS=1 TIMED=0 OWN=1 RESTARTERS=1"],
+    "shared": ["INTERRUPTS KILLED=0", "INTERRUPTS"],
 }
 if float(os.environ.get("FASTEVENT_TEST_SCALE", "1")) > 1:
     for name, searches in LONG_SEARCHES.items():
