@@ -1,4 +1,4 @@
-"""`make faults`: run every fault over our cores, `threading.Event` and the peers, and print docs/faults.md.
+"""`make faults`: run every fault over our cores, `threading.Event` and the peers, and write the table of docs/faults.md.
 
 A process that says nothing for the limit of its fault hangs; the limits are several times what a fault takes.
 """
@@ -17,6 +17,8 @@ from pathlib import Path
 from faults import FAULTS
 
 PROGRAM = Path(__file__).with_name("faults")
+PAGE = Path(__file__).parent.parent / "docs/faults.md"
+MARKER = "<!-- faults: the rest of the page is made by `make faults` -->\n"
 LIMIT = 40
 SCALE = 0.3
 
@@ -32,10 +34,8 @@ SUBJECTS = {
 }
 
 
-HEADER = """\
-# What happens to an event when…
-
-Made by `make faults` on CPython {python}, {system}: {versions}.
+HEADER = """
+Made on CPython {python}, {system}: {versions}.
 
 Each cell is a process that ran one of the programs in `tests/faults`, with {scale} times the numbers named here. They
 use only what `threading.Event` has, too:
@@ -121,12 +121,14 @@ def main():
         thread.join()
 
     versions = ", ".join(f"{dist} {version(dist)}" for dist in dict.fromkeys(dist for _, dist, _ in SUBJECTS.values() if dist))
-    print(
-        HEADER.format(python=platform.python_version(), system=platform.system(), versions=versions, limit=LIMIT, scale=SCALE)
-    )
-    print(f"| | {' | '.join(SUBJECTS)} |\n|---|{'---|' * len(SUBJECTS)}")
-    for name, cells in rows.items():
-        print(f"| `{name}`: {FAULTS[name].__doc__.splitlines()[0]} | {' | '.join(cells)} |")
+    table = [
+        HEADER.format(python=platform.python_version(), system=platform.system(), versions=versions, limit=LIMIT, scale=SCALE),
+        f"| | {' | '.join(SUBJECTS)} |",
+        f"|---|{'---|' * len(SUBJECTS)}",
+        *(f"| `{name}`: {FAULTS[name].__doc__.splitlines()[0]} | {' | '.join(cells)} |" for name, cells in rows.items()),
+    ]
+    written_by_hand = PAGE.read_text(encoding="utf-8").partition(MARKER)[0]
+    PAGE.write_text(written_by_hand + MARKER + "\n".join(table) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
