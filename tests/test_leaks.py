@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from conftest import CORES
+from helpers import until
 
 CALLS = {
     "is_set": lambda e: e.is_set(),
@@ -23,7 +24,7 @@ CALLS = {
     "check": lambda e: (e.check(), e.set("why"), raised(e.check), e.clear()),
     "callbacks": lambda e: (e.add_callback(len), e.remove_callback(len), e.add_callback(repr), e.set(), e.clear()),
     "children": lambda e: (type(e)(parents=[e]), e.set(), e.clear(), e.status()),
-    "one that sets itself": lambda e: type(e)(0, set_on_timeout=True).is_set(),
+    "self-setting": lambda e: type(e)(0, set_on_timeout=True).is_set(),
     "after a fork": lambda e: e._at_fork_reinit(),
     "refused timeout": lambda e: [refused(type(e), timeout) for timeout in ("5", -1, float("nan"), True, object())],
     "refused wait": lambda e: [refused(e.wait, timeout) for timeout in ("5", object(), [])],
@@ -47,7 +48,7 @@ def refused(function, *arguments, **named):
 @pytest.mark.skipif(not hasattr(sys, "getallocatedblocks") or not sys.getallocatedblocks(), reason="nothing counts the blocks")
 @pytest.mark.parametrize("name", CALLS)
 def test_a_call_leaves_nothing_behind(core, name):
-    event, call = CORES[core].Event(), CALLS[name]
+    event, call, timers = CORES[core].Event(), CALLS[name], CORES[core]._helpers.timers
     constants = (None, True, False, 5, 7, ())
 
     def grown(times):
@@ -55,6 +56,7 @@ def test_a_call_leaves_nothing_behind(core, name):
         before = sys.getallocatedblocks(), *map(sys.getrefcount, constants)
         for _ in range(times):
             call(event)
+        until(lambda: not timers._unread and not timers.firing)
         gc.collect()
         return [
             after - early
