@@ -312,7 +312,7 @@ def test_a_restart_that_fails_is_tried_again(core):
     run(code, core)
 
 
-def test_a_use_during_a_fork_waits_for_its_end(core):
+def test_a_use_during_a_fork_starts_nothing(core):
     """Handlers of other packages run before, too: what they make must start no thread in the midst."""
     code = """
     events, calls = [], []

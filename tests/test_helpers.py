@@ -89,6 +89,28 @@ def test_a_later_deadline_wakes_no_thread(core):
     python(code, core)
 
 
+def test_deadlines_are_kept_while_many_are_made(core):
+    """For each one that is read comes another one, so that the thread has never read them all."""
+    code = """
+    import heapq, types
+    from fastevent import Event, _helpers
+    from helpers import until
+    references = []
+
+    def heappush(heap, entry):
+        heapq.heappush(heap, entry)
+        if not event.is_set():
+            references.append(lambda: None)
+            _helpers.timers._unread.append((entry[0] + 10**12, id, references[-1]))
+
+    event = Event(3600, set_on_timeout=True)
+    _helpers.heapq = types.SimpleNamespace(heappush=heappush, heappop=heapq.heappop, heapify=heapq.heapify)
+    event.restart_timeout(0.05)
+    until(event.is_set)
+    """
+    python(code, core)
+
+
 def test_the_timers_keep_no_event_alive(Event):
     event = Event(3600, set_on_timeout=True)
     reference = weakref.ref(event)

@@ -27,7 +27,7 @@ def test_the_first_reason_stays_until_clear(Event):
 
 
 @pytest.mark.parametrize("reason", [lambda event: event, lambda event: [event]])
-def test_a_reason_that_refers_to_its_event_is_collected(Event, reason):
+def test_a_reason_with_its_event_is_collected(Event, reason):
     class Local(Event):
         pass
 

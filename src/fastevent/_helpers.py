@@ -211,7 +211,7 @@ class Timers:
             self._asleep["until"] = _AWAKE
 
     def _read(self) -> None:
-        while self._unread:
+        for _ in range(len(self._unread)):  # those that come meanwhile must not delay deadlines that pass
             deadline, fire, reference = self._unread[0]
             if deadline < self._first.get(id(reference), NEVER):
                 self._first[id(reference)] = deadline
