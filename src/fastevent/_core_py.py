@@ -34,7 +34,7 @@ from fastevent._errors import ended_error
 from fastevent._notify import NO_SUBSCRIBERS, Children, Pending, State, Waker, clear_and_notify, expire, set_and_notify
 from fastevent._time import LONGEST_WAIT, NEVER, Period, deadline_after, event_seconds, longest_wait, monotonic_ns, wait_seconds
 
-_NEXT = "next"  # the only key of `_State.next`
+_NEXT = "next"  # the only key of `_State.next`; without the GIL, get() may not find it yet although the dict is no longer empty
 _WAKE_ALL = not getattr(sys, "_is_gil_enabled", lambda: True)()
 _WINDOW = sys.maxsize if _WAKE_ALL else 32  # how many waiters one set() wakes
 
@@ -161,9 +161,11 @@ class EventCore:
         name: str | None = None,
     ) -> None:
         seconds = implicit_timeout() if timeout is None else event_seconds(timeout)
-        state = self._fe_newest()
-        while not self._fe_append(state, _unset(state, seconds)):
-            state = self._fe_newest()
+        state, taken = self._fe_newest(), False
+        while not taken:
+            taken = self._fe_append(state, _unset(state, seconds))
+            while state.next:
+                state = state.next.get(_NEXT, state)
         del state
         if parents != () or set_on_timeout or name is not None or self._fe_has_options or self._fe_has_descriptor:
             self._fe_has_options = True
@@ -178,7 +180,7 @@ class EventCore:
         """
         state = self._fe_state
         while state.next:
-            state = self._fe_state = state.next[_NEXT]
+            state = self._fe_state = state.next.get(_NEXT, state)
         is_set: bool = state.is_set
         return is_set
 
@@ -298,7 +300,7 @@ class EventCore:
     def _fe_newest(self) -> _State:
         state: _State = self._fe_state
         while state.next:
-            state = self._fe_state = state.next[_NEXT]
+            state = self._fe_state = state.next.get(_NEXT, state)
         return state
 
     def _fe_try_set(self, reason: object, pending: Pending, only_if_expired: bool = False) -> None:
@@ -307,15 +309,17 @@ class EventCore:
         If *only_if_expired*, set the flag only once the deadline has passed.
         """
         state = self._fe_newest()
-        while not state.is_set:
+        taken = False
+        while not (state.is_set or taken):
             if only_if_expired and monotonic_ns() < state.deadline:
                 return
             offer = _State(state.sets + 1, True, state.waiters, reason, state.seconds, state.start, state.deadline)
-            if self._fe_append(state, offer, self._fe_finish_set, offer, pending):
-                return
+            taken = self._fe_append(state, offer, self._fe_finish_set, offer, pending)
+            del offer
             while state.next:
-                state = state.next[_NEXT]
-        self._fe_finish_set(state, pending)
+                state = state.next.get(_NEXT, state)
+        if not taken:
+            self._fe_finish_set(state, pending)
 
     def _fe_finish_set(self, state: _State, pending: Pending) -> None:
         if self._fe_children or self._fe_callbacks or self._fe_wakers:
@@ -325,11 +329,11 @@ class EventCore:
     def _fe_reset(self) -> None:
         """Clear the flag and restart the timeout."""
         state = self._fe_newest()
-        while state.is_set or state.seconds is not None:
-            if self._fe_append(state, _unset(state, state.seconds)):
-                return
+        taken = False
+        while not taken and (state.is_set or state.seconds is not None):
+            taken = self._fe_append(state, _unset(state, state.seconds))
             while state.next:
-                state = state.next[_NEXT]
+                state = state.next.get(_NEXT, state)
 
     def _fe_restart(self, seconds: float | None) -> bool | None:
         """Restart the timeout, with *seconds* as the new one if given. Return whether the deadline has come nearer.
@@ -339,11 +343,13 @@ class EventCore:
         state = self._fe_newest()
         while not state.is_set and monotonic_ns() < state.deadline:
             offer = _unset(state, state.seconds if seconds is None else seconds)
-            before = state.deadline
-            if self._fe_append(state, offer, self._fe_finish_restart, offer, before):
-                return offer.deadline < before
+            nearer = offer.deadline < state.deadline
+            taken = self._fe_append(state, offer, self._fe_finish_restart, offer, state.deadline)
+            del offer
             while state.next:
-                state = state.next[_NEXT]
+                state = state.next.get(_NEXT, state)
+            if taken:
+                return nearer
         return None
 
     def _fe_finish_restart(self, state: _State, before: int) -> None:
@@ -379,12 +385,16 @@ class EventCore:
     def _fe_read(self) -> State:
         """Return how often the event was set, whether it is, and the reason, all of one moment."""
         state = self._fe_newest()
-        return State(state.sets, state.is_set, state.reason)
+        sets, is_set, reason = state.sets, state.is_set, state.reason
+        del state
+        return State(sets, is_set, reason)
 
     def _fe_period(self) -> Period:
         """Return the timeout in seconds or None, and the start and the deadline in nanoseconds, all of one moment."""
         state = self._fe_newest()
-        return Period(state.seconds, state.start, state.deadline)
+        seconds, start, deadline = state.seconds, state.start, state.deadline
+        del state
+        return Period(seconds, start, deadline)
 
     def _fe_start_at(self, seconds: float, start: int) -> None:
         """Give a new event its timeout, which started at *start*, in nanoseconds."""

@@ -92,11 +92,12 @@ class Event(EventCore, ThreadingEvent):
             raise ValueError("set_on_timeout=True needs a timeout, not None")
         for parent in self._fe_parents:  # of an earlier call
             remove_child(parent, self)
-        self._fe_parents = parents
+        event: Any = self  # by the name of `self`, the interpreter would make room for these in every event
+        event._fe_parents = parents
         if name is not None or self._fe_name is not None:
-            self._fe_name = name
+            event._fe_name = name
         if set_on_timeout or self._fe_self_setting:
-            self._fe_self_setting = bool(set_on_timeout)
+            event._fe_self_setting = bool(set_on_timeout)
             schedule(self)
         for parent in parents:
             add_child(parent, self)
