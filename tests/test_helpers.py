@@ -130,6 +130,8 @@ def test_a_dropped_event_calls_nothing(Event):
     assert calls == []
 
 
+@pytest.mark.not_sanitized
+@pytest.mark.not_traced
 def test_dropped_events_leave_memory_flat(core):
     """With a timeout that never comes, and with one that soon comes; `make soak` makes a million and more."""
     code = """

@@ -313,6 +313,8 @@ def test_when_any_set_returns_children_are_set(Event, tiny_switch_interval):
 # Memory
 
 
+@pytest.mark.not_sanitized
+@pytest.mark.not_traced
 def test_short_lived_children_leave_memory_flat(core):
     """Of three threads, under one parent that lives on; `make soak` makes a million and more."""
     code = """
