@@ -358,3 +358,18 @@ def test_a_waker_counts_as_waiting(Event, modules):
     modules._notify.subscribe(event, modules._notify.Waker(print, "a task"))
     modules._notify.subscribe(event, modules._notify.Waker(print))
     assert event.status().waiting == (threading.current_thread().name, "a task") and event.status().waiters == 2
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="counts references")
+def test_an_exception_keeps_no_event(Event):
+    event = Event()
+    event.add_callback(lambda event: sys.exit())
+    reference = weakref.ref(event)
+    gc.disable()
+    try:
+        with pytest.raises(SystemExit) as caught:
+            event.set()
+        del caught, event
+        assert reference() is None
+    finally:
+        gc.enable()

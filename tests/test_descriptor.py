@@ -318,3 +318,45 @@ def test_dropped_events_leave_no_descriptor(Event):
         event.set()
     del event
     assert len(os.listdir("/dev/fd")) == len(before)
+
+
+@on_posix
+def test_a_closed_descriptor_stops_no_set(core, kind):
+    code = """
+    import logging, os
+    from fastevent import Event
+    logging.disable()
+    event, calls = Event(), []
+    event.add_callback(calls.append)
+    os.close(event.fileno())
+    event.set()
+    assert calls == [event]
+    event._fe_wakers.clear()
+    os._exit(0)  # the end would close it again
+    """
+    python(code, core, kind)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_daemon_keeps_its_files(core, kind):
+    """It has closed all descriptors, and has given the number of the event's to another file."""
+    code = """
+    import os, select
+    from fastevent import Event
+    event = Event()
+    number = event.fileno()
+
+    pid = os.fork()
+    if pid == 0:
+        os.closerange(3, 256)
+        names = [os.open(os.devnull, os.O_RDWR) for _ in range(number)]
+        assert number in names
+        event.set()
+        assert [os.write(name, b"x") for name in names] == [1] * len(names)
+        assert event.fileno() not in names and select.select([event], [], [], 60)[0]
+        event.clear()
+        assert not select.select([event], [], [], 0)[0]
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    """
+    python(code, core, kind)

@@ -254,3 +254,19 @@ for kind in ["isolated", "legacy"] * 5:
 def test_the_helpers_end_with_their_subinterpreter(core):
     python(INTERPRETERS, core)
     python("from fastevent import Event\nevent = Event(3600, set_on_timeout=True)\n" + INTERPRETERS, core)
+
+
+def test_a_helper_that_starts_at_exit_ends(core):
+    """`atexit` calls no function that was registered while it calls them."""
+    code = """
+    import atexit, time
+    from fastevent import Event
+
+    def leave():
+        event = Event(0.01, set_on_timeout=True)
+        event.add_callback(lambda event: (time.sleep(0.2), print("saved")))
+        event.wait()
+
+    atexit.register(leave)
+    """
+    assert python(code, core) == "saved\n"

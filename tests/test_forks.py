@@ -348,3 +348,39 @@ def test_multiprocessing_children_set_their_own(core):
         assert process.exitcode == 0
     """
     run(code, core)
+
+
+def test_a_signal_during_a_fork_stops_no_helper(core):
+    """What its handler raises comes out of a function that `os.fork()` calls, at whatever point."""
+    code = """
+    import os, signal, sys, time, warnings
+    from functools import partial
+    # The signal comes in the functions of the package, which are called after this one.
+    os.register_at_fork(after_in_parent=partial(signal.setitimer, signal.ITIMER_REAL, 0.000_001))
+    from fastevent import Event
+    from helpers import until
+    warnings.simplefilter("ignore")  # of a thread that was not ended before the fork
+    interrupted = []
+    sys.unraisablehook = interrupted.append
+
+    class Interruption(BaseException):
+        pass
+
+    def handler(*_):
+        raise Interruption
+
+    signal.signal(signal.SIGALRM, handler)
+    lasting = Event(3600, set_on_timeout=True)
+    for _ in range(100):
+        try:
+            if os.fork() == 0:
+                os._exit(0)
+            time.sleep(0.001)
+        except Interruption:
+            pass
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    assert interrupted
+    event = Event(0.01, set_on_timeout=True)
+    until(event.is_set)
+    """
+    python(code, core)

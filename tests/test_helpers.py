@@ -362,3 +362,45 @@ def test_helpers_are_named(Event):
     event = self_setting(Event, 0.01, lambda event: done.set())
     assert done.wait(TIMEOUT) and event.is_set()
     until(lambda: {"fastevent callbacks", "fastevent timers"} <= set(helper_names()))
+
+
+def test_an_interrupted_start_leaves_one_thread(core):
+    """A signal handler may raise just before the thread starts, and just after."""
+    code = """
+    import _thread
+    from fastevent import Event, _helpers
+    from helpers import until
+
+    class Interruption(BaseException):
+        pass
+
+    start = _helpers._thread.start_new_thread
+    runs = _helpers.timers.helper._runs
+
+    class Runs(dict):
+        def setdefault(self, *item):
+            super().setdefault(*item)
+            raise Interruption
+
+    def started(*arguments):
+        start(*arguments)
+        raise Interruption
+
+    for interrupted in "before", "after":
+        if interrupted == "before":
+            _helpers.timers.helper._runs = Runs()
+        else:
+            _helpers.timers.helper._runs = runs
+            _helpers._thread.start_new_thread = started
+        try:
+            Event(3600, set_on_timeout=True)
+        except Interruption:
+            _helpers._thread.start_new_thread = start
+        else:
+            raise AssertionError("not interrupted")
+        assert interrupted == "after" or not _helpers.timers.helper._runs
+    event = Event(0.01, set_on_timeout=True)
+    until(event.is_set)
+    until(lambda: _thread._count() == 1)
+    """
+    python(code, core)

@@ -337,3 +337,11 @@ def test_short_lived_children_leave_memory_flat(core):
     assert resident() - before < FLAT, resident() - before
     """
     python(code, core, str(SCALE), timeout=300 * max(1.0, SCALE))
+
+
+def test_a_second_init_leaves_the_parent_of_a_child(Event):
+    parent = Event()
+    child = parent.child(name="first")
+    child.__init__()
+    parent.set()
+    assert not child.is_set() and child.name is None

@@ -212,3 +212,29 @@ def test_a_reason_without_a_text_raises_nothing(Event):
     with pytest.raises(Exception, match=r"^cancelled: <.*Mute object at 0x"):
         event.check()
     assert "set: <" in repr(event)
+
+
+def test_a_dead_proxy_is_a_reason(Event):
+    class Cause:
+        pass
+
+    cause, event = Cause(), Event()
+    event.set(weakref.proxy(cause))
+    del cause
+    gc.collect()
+    with pytest.raises(Exception, match=r"^cancelled: <") as caught:
+        event.check()
+    assert type(caught.value).__name__ == "EventCancelled"
+    assert "set: <" in repr(event)
+
+
+def test_a_text_that_cannot_be_formatted_raises_nothing(Event):
+    class Odd(str):
+        def __format__(self, spec):
+            raise RuntimeError
+
+    event = Event()
+    event.set(Odd("why"))
+    with pytest.raises(Exception, match=r"^cancelled: <.*Odd object at 0x"):
+        event.check()
+    assert "set: <" in repr(event)

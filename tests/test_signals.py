@@ -323,3 +323,55 @@ def test_callbacks_may_use_locks_under_many_signals(core):
     print(sorted(number for number in found if number is not None) == list(range(500)))
     """
     assert python(code, core) == "True\n"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no such signal here")
+def test_a_second_signal_may_interrupt_the_first(Event):
+    """It comes while the first one is still notifying."""
+    event, seconds, calls = Event(), [], []
+    before = signal.signal(signal.SIGUSR1, lambda *_: seconds.append(event.reason))
+    try:
+
+        class Interrupted(Event):
+            def _fe_try_set(self, *arguments):
+                super()._fe_try_set(*arguments)
+                if not calls:
+                    calls.append(None)
+                    signal.raise_signal(signal.SIGUSR1)
+
+        child = Interrupted(parents=[event])
+        with event.set_on_signals(signal.SIGUSR1):
+            signal.raise_signal(signal.SIGUSR1)
+        assert child.is_set() and seconds == [signal.SIGUSR1]
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_waits_for_no_callback(core):
+    """The thread that makes the call has stayed in the parent."""
+    code = """
+    import os, signal, threading
+    from fastevent import Event
+    event, begun, end = Event(), threading.Event(), threading.Event()
+
+    def callback(event):
+        begun.set()
+        assert end.wait(60)
+
+    event.add_callback(callback)
+    import warnings
+    warnings.simplefilter("ignore")  # the callback is running
+    with event.set_on_signals(signal.SIGUSR1):
+        signal.raise_signal(signal.SIGUSR1)
+        assert begun.wait(60)
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(20)
+        else:
+            assert os.waitpid(pid, 0)[1] == 0
+            end.set()
+    if pid == 0:
+        os._exit(0)
+    """
+    python(code, core)

@@ -286,3 +286,15 @@ def test_an_own_timeout_during_a_set_is_late(fastevent, set_on_timeout):
         event.set("in time")
         other.set()
     assert answers == [True] and child.reason == "in time"
+
+
+def test_a_set_during_the_registration_counts(fastevent, Event):
+    class Hasty(Event):
+        def _fe_enable_notify(self):
+            self.set()
+            self.clear()
+            return super()._fe_enable_notify()
+
+    event = Hasty()
+    assert fastevent.wait_all([event], TIMEOUT)
+    assert fastevent.wait_any([event], TIMEOUT) == [event]

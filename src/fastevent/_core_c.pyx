@@ -439,6 +439,14 @@ cdef class EventCore:
         """Return the event's own dict of subscribers of that *name*, which is *new* unless there is one."""
         return set_extra(self, CHILDREN if name == "_fe_children" else CALLBACKS if name == "_fe_callbacks" else WAKERS, new, False)
 
+    @property
+    def _fe_has_options(self):
+        return bool(load_bits_acquire(&self._bits) & HAS_OPTIONS)
+
+    @_fe_has_options.setter
+    def _fe_has_options(self, bint value):
+        change_bit(self, HAS_OPTIONS, value)
+
     def _fe_call_once(self, key, function):
         """Take the callback of that *key* out and call *function*; do nothing if it has been taken out before."""
         # No signal handler runs in between, as this is compiled: what one raises cannot lose the callback.
@@ -790,7 +798,6 @@ cdef inline int init_timeout(EventCore self, object timeout) except -1:
 cdef int init_event(EventCore self, object timeout, object parents, object set_on_timeout, object name) except -1:
     init_timeout(self, timeout)
     if parents != () or set_on_timeout or name is not None or load_bits_acquire(&self._bits) & (HAS_OPTIONS | HAS_DESCRIPTOR):
-        change_bit(self, HAS_OPTIONS, True)
         self._fe_init_options(parents, set_on_timeout, name)
     return 0
 

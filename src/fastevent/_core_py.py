@@ -150,7 +150,7 @@ class EventCore:
     _fe_state = _FirstState()  # the newest state, or one that it follows from
     _fe_self_setting = False
     _fe_has_descriptor = False
-    _fe_has_options = False
+    _fe_has_options = False  # whether `_fe_init_options()` was called
 
     def __init__(
         self,
@@ -168,7 +168,6 @@ class EventCore:
                 state = state.next.get(_NEXT, state)
         del state
         if parents != () or set_on_timeout or name is not None or self._fe_has_options or self._fe_has_descriptor:
-            self._fe_has_options = True
             self._fe_init_options(parents, set_on_timeout, name)
 
     def is_set(self) -> bool:

@@ -63,13 +63,14 @@ def ended_error(event: Any) -> EventCancelled | None:
     _, is_set, reason = event._fe_read()
     if not is_set:
         return timeout_error(event) if monotonic_ns() >= event._fe_period().deadline else None
-    if isinstance(reason, EventTimeout):
+    kind = type(reason)  # not isinstance(): a proxy whose object is gone raises there
+    if issubclass(kind, EventTimeout):
         error: EventCancelled = EventTimeout(str(reason))
     else:
         name = event._fe_name
         error = EventCancelled(describe("cancelled", reason) + (f" ({name})" if name else ""))
     error.reason = reason
-    error.__cause__ = reason if isinstance(reason, BaseException) else None
+    error.__cause__ = reason if issubclass(kind, BaseException) else None
     return error
 
 
@@ -84,9 +85,9 @@ def describe(state: str, reason: object) -> str:
             text = str(reason) or type(reason).__name__
         else:
             text = reason if isinstance(reason, str) else repr(reason)
+        return f"{state}: {text}"
     except Exception:
-        text = object.__repr__(reason)
-    return f"{state}: {text}"
+        return f"{state}: {object.__repr__(reason)}"
 
 
 def one_line(text: str, longest: int = 200) -> str:

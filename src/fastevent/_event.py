@@ -93,6 +93,7 @@ class Event(EventCore, ThreadingEvent):
         for parent in self._fe_parents:  # of an earlier call
             remove_child(parent, self)
         event: Any = self  # by the name of `self`, the interpreter would make room for these in every event
+        event._fe_has_options = True
         event._fe_parents = parents
         if name is not None or self._fe_name is not None:
             event._fe_name = name
@@ -351,7 +352,7 @@ class Event(EventCore, ThreadingEvent):
         _, is_set, reason = self._fe_read()
         state = one_line(describe("set", reason)) if is_set else "unset"
         timeout, _, deadline = self._fe_period()
-        if timeout is not None and not isinstance(reason, EventTimeout):
+        if timeout is not None and not issubclass(type(reason), EventTimeout):
             left = timeout if deadline == NEVER else (deadline - monotonic_ns()) / 1e9
             digits = 1 if timeout >= 1 else 3
             state += f", {round(left, digits):g} s of {timeout:g} s left" if left > 0 else f", timed out after {timeout:g} s"

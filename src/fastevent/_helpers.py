@@ -17,6 +17,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from fastevent._time import LONGEST_WAIT, NEVER, monotonic_ns, private_copy
@@ -74,14 +75,16 @@ class Helper:
         if _closed:
             raise RuntimeError("no thread can be started while the interpreter exits")
         run = Run()
-        if self._runs.setdefault("run", run) is run:
-            try:
+        try:
+            if self._runs.setdefault("run", run) is run:
                 atexit.unregister(_at_exit)
                 atexit.register(_at_exit)
                 _thread.start_new_thread(self._main, (run,))
-            except BaseException:
+        except BaseException:  # from a signal handler, perhaps: before the start or after it
+            if self.run() is run:
                 self._runs.pop("run", None)
-                raise
+            run.ending = True
+            raise
 
     def wake(self) -> None:
         """End the present `sleep()`, or the next one."""
@@ -136,8 +139,8 @@ class Helper:
         finally:
             if self.run() is run:
                 self._runs.pop("run", None)
-                if not _closed:
-                    self.restart()  # for what came after the last look; not during a fork, whose end does it
+            if not _closed:
+                self.restart()  # for what came after the last look; not during a fork, whose end does it
             getattr(threading, "_active", {}).pop(run.ident, None)
             run.count = _thread._count()
             run.ended = True
@@ -203,7 +206,7 @@ class Timers:
     def _work(self, run: Run) -> None:
         while not run.ending:
             self._read()
-            self._fire()
+            self._fire(run)
             until = self._heap[0][0] if self._heap else NEVER
             self._asleep["until"] = until
             if not self._unread:
@@ -227,8 +230,8 @@ class Timers:
     def _holds(self, entry: tuple[int, int, Callable[[Any], object], Any]) -> bool:
         return self._first.get(id(entry[3])) == entry[0]
 
-    def _fire(self) -> None:
-        while self._heap and self._heap[0][0] <= monotonic_ns():
+    def _fire(self, run: Run) -> None:
+        while self._heap and self._heap[0][0] <= monotonic_ns() and not run.ending:
             self.firing = True
             entry = self._heap[0]
             if self._holds(entry):
@@ -347,7 +350,10 @@ class Callbacks:
             else:
                 helper = Helper("fastevent callbacks", self._work, lambda: False)
                 self.helpers.append(helper)
-            helper.start()
+            try:
+                helper.start()
+            except RuntimeError:  # the next look tries again
+                pass
         self._watch()
 
 
@@ -373,15 +379,16 @@ def _at_exit() -> None:
     callbacks.call_pending()
 
 
-def _before_fork() -> None:
-    _forks.append(None)
+# For a helper that starts in a function of `atexit`: what that registers is not called any more.
+atexit.register(partial(_at_exit))
+
+
+def _end_idle_helpers() -> None:
     idle = [helper for helper in list(_helpers) if (run := helper.run()) is not None and not run.busy]
     _wait_for_end([helper.end() for helper in idle], FORK_PATIENCE)
 
 
-def _after_fork_in_parent() -> None:
-    if _forks:
-        _forks.pop()
+def _restart_helpers() -> None:
     for helper in list(_helpers):
         helper.restart()
 
@@ -394,9 +401,13 @@ def _after_fork_in_child() -> None:
         helper.forget()
     timers.forget()
     if sys.implementation.name != "pypy":  # which crashes where a thread starts during a fork: there, the next use starts it
-        for helper in list(_helpers):
-            helper.restart()
+        _restart_helpers()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+    # A signal that comes during a fork is handled where the next function in Python begins, which ends if the handler raises.
+    # So forks are counted by functions in C, and the helpers are restarted twice.
+    count, count_back = partial(_forks.append, None), partial(_forks.__delitem__, slice(1))
+    os.register_at_fork(before=_end_idle_helpers, after_in_parent=count_back, after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=count, after_in_parent=_restart_helpers)  # this "before" is called before the other
+    os.register_at_fork(after_in_parent=_restart_helpers)

@@ -108,8 +108,11 @@ def _set_and_notify(event: Any, reason: object, only_if_expired: bool, call: Cal
                         call(changed, key, function)
                     except BaseException as caught:  # sys.exit(), Ctrl-C: raised after the other callbacks
                         error = error or caught
-    if error is not None:
-        raise error
+    try:
+        if error is not None:
+            raise error
+    finally:
+        del error  # it refers to this frame
 
 
 def clear_and_notify(event: Any) -> None:
@@ -163,7 +166,8 @@ def restart(event: Any, seconds: float | None) -> bool:
     """Restart the timeout of the *event*, with *seconds* as the new one if given. Return whether that came in time."""
     try:
         nearer = event._fe_restart(seconds)
-        if nearer is not None:
+        # The timer comes at an earlier deadline, too, and finds the new one; without a thread, this is a use that starts it.
+        if nearer or timers.helper.run() is None:
             reschedule(event)
         if nearer:
             wake_wakers(event)

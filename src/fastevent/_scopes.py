@@ -70,8 +70,8 @@ def _handling_signals(event: Any, numbers: list[signal.Signals]) -> Iterator[Any
         if is_set and first == [sets]:  # no clear() has come since
             _act(number, frame)
         else:
+            first[:] = [sets if is_set else sets + 1]  # before the set(), whose notifying the second signal may interrupt
             set_and_notify(event, signal.Signals(number), call=calls.call_later)
-            first[:] = [event._fe_read().sets]
 
     def _act(number: int, frame: Any) -> None:
         """Do what the signal did before the block."""
@@ -98,13 +98,13 @@ class _Calls:
     """Calls of callbacks in a helper, to be waited for."""
 
     def __init__(self) -> None:
-        self._pending: dict[object, None] = {}
+        self._pending: dict[object, int] = {}  # each in its process: a child that is forked has no thread that makes it
         self._token = threading.Lock()
         self._token.acquire()
 
     def call_later(self, event: Any, key: object, function: Callable[[Any], object]) -> None:
         call = object()
-        self._pending[call] = None
+        self._pending[call] = os.getpid()
         call_later(self._call, call, event, key, function)
 
     def _call(self, call: object, event: Any, key: object, function: Callable[[Any], object]) -> None:
@@ -118,7 +118,7 @@ class _Calls:
                 pass
 
     def wait(self) -> None:
-        while self._pending:
+        while os.getpid() in list(self._pending.values()):
             self._token.acquire(True, longest_wait() / 1e9)
 
 

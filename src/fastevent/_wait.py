@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 from fastevent._core import EventCore
+from fastevent._helpers import log
 from fastevent._notify import Waker, expire, subscribe, unsubscribe
 from fastevent._time import LONGEST_WAIT, NEVER, deadline_after, longest_wait, monotonic_ns, wait_seconds
 
@@ -61,7 +62,8 @@ def _listed(events: Iterable[_E]) -> list[_E]:
 def _wait_for(events: list[_E], enough: int, timeout: float | None, which: Any) -> list[_E]:
     """Wait until *enough* of the *events* were set, or until *which* of their own timeouts. Return those that were."""
     different = {id(event): event for event in events}
-    unset = {key: event for key, event in different.items() if not EventCore.is_set(event)}
+    before = {key: event._fe_read() for key, event in different.items()}
+    unset = {key: event for key, event in different.items() if not before[key].is_set}
     missing = enough - (len(different) - len(unset))
     seconds = None if timeout is None or missing <= 0 else wait_seconds(timeout)
     if missing > 0 and seconds != 0:
@@ -75,21 +77,23 @@ def _wait_for(events: list[_E], enough: int, timeout: float | None, which: Any) 
             latest_or_first: int = which(own, default=NEVER)
             return latest_or_first
 
-        _wait_while_unset(unset, missing, end)
+        _wait_while_unset(unset, {key: before[key].sets for key in unset}, missing, end)
     return [event for event in events if id(event) not in unset]
 
 
-def _wait_while_unset(unset: dict[int, Any], enough: int, end: Callable[[Iterable[Any]], int]) -> None:
-    """Wait until *enough* of the *unset* events were set, or until the *end* of the others. Take out those that were set."""
+def _wait_while_unset(unset: dict[int, Any], sets: dict[int, int], enough: int, end: Callable[[Iterable[Any]], int]) -> None:
+    """Wait until *enough* of the *unset* events were set, or until the *end* of the others. Take out those that were set.
+
+    *sets* has the events' counts of sets from the start.
+    """
     token = allocate_lock()  # unlocked: there is something to look at
     token.acquire()
     waker = Waker(lambda: _release(token), get_ident())
     watched = list(unset.items())
-    registered: dict[int, int] = {}
 
     def look() -> None:
         for key, event in watched:
-            if key in unset and key in registered and event._fe_set_since(registered[key]):
+            if key in unset and event._fe_set_since(sets[key]):
                 del unset[key]
 
     def leave() -> None:
@@ -99,8 +103,8 @@ def _wait_while_unset(unset: dict[int, Any], enough: int, end: Callable[[Iterabl
 
     try:
         _tokens.__dict__[token] = None
-        for key, event in watched:
-            registered[key] = subscribe(event, waker)
+        for _, event in watched:
+            subscribe(event, waker)
         while True:
             now = monotonic_ns()
             for event in list(unset.values()):
@@ -169,7 +173,7 @@ def ticks(event: Any, interval: float) -> Iterator[int]:
         tick += 1
         due += step * max(1, -((due - monotonic_ns()) // step))
         unset = {0: event}
-        _wait_while_unset(unset, 1, end)
+        _wait_while_unset(unset, {0: event._fe_read().sets}, 1, end)
         if not unset:  # it was set, even if a clear() has followed
             return
 
@@ -183,9 +187,10 @@ def fileno(event: Any) -> int:
     descriptor: Descriptor | None = own.get("_fe_descriptor")
     if descriptor is None:
         descriptor = own.setdefault("_fe_descriptor", Descriptor(event))
+    if descriptor not in event._fe_wakers:
         event._fe_has_descriptor = True
         subscribe(event, descriptor)
-    descriptor.wake()
+    descriptor.correct()
     return descriptor.number
 
 
@@ -196,7 +201,7 @@ class Descriptor(Waker):
     thread that comes last leaves it right, and no lock is needed that a signal handler could meet.
     """
 
-    __slots__ = ("_event", "_process", "_reopened", "_sockets", "number")
+    __slots__ = ("_event", "_file", "_process", "_reopened", "_sockets", "number")
 
     def __init__(self, event: Any) -> None:
         self.number = -1
@@ -206,6 +211,7 @@ class Descriptor(Waker):
         self._sockets: tuple[Any, ...] = ()
         self._process = os.getpid()
         self.number = self._open()
+        self._file = _file(self.number)
 
     def _open(self) -> int:
         if hasattr(os, "eventfd"):
@@ -215,6 +221,15 @@ class Descriptor(Waker):
         return number
 
     def wake(self) -> None:
+        try:
+            self.correct()
+        except OSError as error:  # a program has closed it, or there is none left
+            if error.errno is None:  # from a signal handler
+                raise
+            log("the descriptor of %r", self._event())
+
+    def correct(self) -> None:
+        """Make it agree with the flag."""
         event, process = self._event(), os.getpid()
         if event is None:
             return
@@ -223,7 +238,11 @@ class Descriptor(Waker):
             me = object()
             if self._reopened.setdefault(process, me) is not me:
                 return
-            self._reopen()
+            try:
+                self._reopen()
+            except BaseException:  # the next use tries again
+                del self._reopened[process]
+                raise
             self._process = process
         while True:
             is_set = EventCore.is_set(event)
@@ -236,14 +255,20 @@ class Descriptor(Waker):
 
     def _reopen(self) -> None:
         before = self._sockets
-        number = self._open()
-        os.dup2(number, self.number, inheritable=False)
-        if before:
-            self._sockets[0].close()
-            before[1].close()
-            self._sockets = before[0], self._sockets[1]
+        if _file(self.number) != self._file:  # a process that becomes a daemon has closed it; the number may be another file's
+            for end in before:
+                end.detach()
+            self.number = self._open()
         else:
-            os.close(number)
+            number = self._open()
+            os.dup2(number, self.number, inheritable=False)
+            if before:
+                self._sockets[0].close()
+                before[1].close()
+                self._sockets = before[0], self._sockets[1]
+            else:
+                os.close(number)
+        self._file = _file(self.number)
 
     def _fill(self) -> None:
         if self._sockets:
@@ -261,6 +286,15 @@ class Descriptor(Waker):
     def __del__(self, close: Callable[[int], object] = os.close) -> None:
         if self.number >= 0 and not self._sockets:  # sockets close themselves
             close(self.number)
+
+
+def _file(number: int) -> tuple[int, int] | None:
+    """Return which file the descriptor *number* refers to; None if there is none, or none that can be told."""
+    try:
+        status = os.fstat(number)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 @cache
