@@ -45,7 +45,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, Py_XINCREF
 from libc.math cimport NAN, isnan
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-# In C variables: the module is emptied at the exit of the interpreter, before the last finalizers.
+# Kept in C variables, because module globals are cleared at exit before the last finalizers run.
 cdef int64_t LONGEST_WAIT
 cdef object implicit_timeout, ended_error, clear_and_notify, expire, set_and_notify, State
 cdef object Period, event_seconds, longest_wait, wait_seconds, NO_SUBSCRIBERS

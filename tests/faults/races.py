@@ -10,7 +10,7 @@ from faults.common import check_it_works, fault, join_all, start_all, start_wait
 
 @fault
 def set_then_clear(Event, scale):
-    """set() and at once clear(): everyone who waited returns True"""
+    """set() and at once clear(): every waiter returns True"""
     event = Event()
     for _ in range(int(20 * scale)):
         answers = []
