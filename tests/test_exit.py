@@ -68,7 +68,8 @@ def test_exit_waits_for_a_set_in_progress(core):
     event = self_setting(Slow, 0.01, lambda event: print(threading.current_thread().name))
     begun.wait()
     """
-    assert python(code, core) == "fastevent callbacks\n"
+    # The main thread calls them where no thread can be started any more, as in early releases of 3.12.
+    assert python(code, core) in {"fastevent callbacks\n", "MainThread\n"}
 
 
 def test_exit_waits_so_long_and_no_longer(core):

@@ -204,13 +204,17 @@ def test_a_set_may_come_before_the_timer(fastevent, no_timers):
 
 
 def test_a_set_before_the_deadline_stays(Event):
-    parent, event, answers = Event(), Event(0.1, set_on_timeout=True), []
-    child = parent.child(0.1)
-    with Threads(lambda: answers.append(event.wait()), lambda: answers.append(child.wait())):
-        event.set("by hand")
-        parent.set("from above")
+    for timeout in 0.1, 1, 10:  # until this thread is fast enough
+        parent, event, answers = Event(), Event(timeout, set_on_timeout=True), []
+        child = parent.child(timeout)
+        with Threads(lambda answers=answers, event=event: answers.append(event.wait()), child.wait):
+            event.set("by hand")
+            parent.set("from above")
+            in_time = not event.check_timeout()
+        if in_time:
+            break
     until_deadline(child)
-    assert event.wait(0.01) and answers == [True] * 2
+    assert event.wait(0.01) and answers == [True]
     assert (event.reason, child.reason) == ("by hand", "from above")
 
 
