@@ -6,6 +6,7 @@ import threading
 import time
 import weakref
 
+import pytest
 from helpers import SCALE, TIMEOUT, Threads, deadline, python, self_setting, until
 
 
