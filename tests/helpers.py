@@ -109,16 +109,6 @@ def self_setting(Event, seconds, *callbacks):
     return event
 
 
-def in_wait(count):
-    """Do what `until_waiting()` does, by the frames of threads. For tests that are not ported yet."""
-    until(lambda: sum(map(is_waiting, sys._current_frames().values())) >= count)
-    time.sleep(0.1)  # from the call to the lock
-
-
-def is_waiting(frame):
-    return frame.f_code.co_name in {"waits", "_fe_wait"}
-
-
 def python(code, core="c", *arguments, timeout=TIMEOUT, **environment):
     """Run *code* in a new interpreter over *core*; return what it printed. Whatever it writes to stderr fails the test.
 
