@@ -186,7 +186,12 @@ def wake_wakers(event: Any) -> None:
         try:
             waker.wake()
         except Exception:
-            log("a waker of %r raised", event)
+            try:
+                waker.wake()
+            except Exception:
+                log("a waker of %r raised", event)
+            else:
+                raise  # a signal handler had raised it
 
 
 def subscribe(event: Any, waker: Waker) -> int:

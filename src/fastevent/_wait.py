@@ -11,7 +11,6 @@ from functools import cache
 from typing import Any, TypeVar
 
 from fastevent._core import EventCore
-from fastevent._helpers import log
 from fastevent._notify import Waker, expire, subscribe, unsubscribe
 from fastevent._time import LONGEST_WAIT, NEVER, deadline_after, longest_wait, monotonic_ns, wait_seconds
 
@@ -190,7 +189,7 @@ def fileno(event: Any) -> int:
     if descriptor not in event._fe_wakers:
         event._fe_has_descriptor = True
         subscribe(event, descriptor)
-    descriptor.correct()
+    descriptor.wake()
     return descriptor.number
 
 
@@ -221,15 +220,6 @@ class Descriptor(Waker):
         return number
 
     def wake(self) -> None:
-        try:
-            self.correct()
-        except OSError as error:  # a program has closed it, or there is none left
-            if error.errno is None:  # from a signal handler
-                raise
-            log("the descriptor of %r", self._event())
-
-    def correct(self) -> None:
-        """Make it agree with the flag."""
         event, process = self._event(), os.getpid()
         if event is None:
             return
