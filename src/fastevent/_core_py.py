@@ -11,8 +11,9 @@ It behaves as `_core_c.pyx` does, by another algorithm; neither explains the oth
    itself out of the dict knows that a set() woke it, whatever a clear() has done since.
 4. With the GIL, a set() wakes only the first waiters, because threads that all wait for the GIL slow each other down. Each
    waiter that was woken wakes another one as it leaves, by a return or by an exception. Any later set() wakes some more.
-5. A method that keeps a state across a call moves on to the newest one before it drops it. Otherwise a long chain of states,
-   which other threads have made meanwhile, would be freed by recursion.
+5. A method that keeps a state across a call moves on, state by state, to the newest one before it drops it. Otherwise a long
+   chain of states, which other threads have made meanwhile, would be freed by recursion. (test_waiting:
+   a_small_stack_is_enough)
 
 No lock is held at any point, so a signal handler, a finalizer or a weakref callback may call any method at any time.
 """
@@ -79,6 +80,12 @@ def _wake(waiters: _Waiters, count: int) -> None:
             # Taken out only now: an exception from a signal handler in between loses nothing, since set() wakes it again.
             if waiters.pop(waiter, waiter) is None and waiter.is_here():
                 count -= 1
+
+
+def _need_stack(frames: int) -> None:
+    """Raise `RecursionError` unless so many frames fit: once the flag is set, it would come too late."""
+    if frames:
+        _need_stack(frames - 1)
 
 
 def _after_fork_in_child() -> None:
@@ -161,9 +168,10 @@ class EventCore:
         name: str | None = None,
     ) -> None:
         seconds = implicit_timeout() if timeout is None else event_seconds(timeout)
-        state, taken = self._fe_newest(), False
-        while not taken:
-            taken = self._fe_append(state, _unset(state, seconds))
+        state = self._fe_newest()
+        done = False
+        while not done:
+            done = self._fe_append(state, _unset(state, seconds))
             while state.next:
                 state = state.next.get(_NEXT, state)
         del state
@@ -263,28 +271,32 @@ class EventCore:
 
     def _fe_wait(self, waiters: _Waiters, deadline: int, until_timeout: bool) -> bool:
         """Wait for the end of the period of these *waiters*, until *deadline*, and *until_timeout* until the event's own."""
-        longest = longest_wait()
         waiter = _Waiter()
         try:
             _waits.__dict__[waiter] = self, waiters
             waiters[waiter] = None
-            while not self._fe_is_over(waiters):
-                own_deadline, now = self._fe_deadline(), monotonic_ns()
-                if self._fe_self_setting and now >= own_deadline:
-                    expire(self)
-                    continue
-                end = min(deadline, own_deadline) if until_timeout or self._fe_self_setting else deadline
-                left = longest if end == NEVER else min(end - now, longest)
-                if left <= 0:
-                    break
-                waiter.lock.acquire(True, -1 if end == NEVER and left == LONGEST_WAIT else left / 1e9)
-            return self._fe_is_over(waiters)  # a set() may have come as time ran out
+            # The loop is a call, because 3.12 and 3.13 may leave a `try` at the end of a loop without its `finally`.
+            return self._fe_wait_with(waiter, waiters, deadline, until_timeout)
         finally:
             try:
                 self._fe_leave(waiters, waiter)
             except BaseException:  # from a signal handler: no waiter is left behind
                 self._fe_leave(waiters, waiter)
                 raise
+
+    def _fe_wait_with(self, waiter: _Waiter, waiters: _Waiters, deadline: int, until_timeout: bool) -> bool:
+        longest = longest_wait()
+        while not self._fe_is_over(waiters):
+            own_deadline, now = self._fe_deadline(), monotonic_ns()
+            if self._fe_self_setting and now >= own_deadline:
+                expire(self)
+                continue
+            end = min(deadline, own_deadline) if until_timeout or self._fe_self_setting else deadline
+            left = longest if end == NEVER else min(end - now, longest)
+            if left <= 0:
+                break
+            waiter.lock.acquire(True, -1 if end == NEVER and left == LONGEST_WAIT else left / 1e9)
+        return self._fe_is_over(waiters)  # a set() may have come as time ran out
 
     def _fe_leave(self, waiters: _Waiters, waiter: _Waiter) -> None:
         _waits.__dict__.pop(waiter, None)
@@ -307,18 +319,22 @@ class EventCore:
 
         If *only_if_expired*, set the flag only once the deadline has passed.
         """
+        _need_stack(6)
         state = self._fe_newest()
-        taken = False
-        while not (state.is_set or taken):
+        done = False
+        while not (done or state.is_set):
             if only_if_expired and monotonic_ns() < state.deadline:
-                return
-            offer = _State(state.sets + 1, True, state.waiters, reason, state.seconds, state.start, state.deadline)
-            taken = self._fe_append(state, offer, self._fe_finish_set, offer, pending)
-            del offer
+                done = True
+            else:
+                offer = _State(state.sets + 1, True, state.waiters, reason, state.seconds, state.start, state.deadline)
+                done = self._fe_append(state, offer, self._fe_finish_set, offer, pending)
+                del offer
             while state.next:
                 state = state.next.get(_NEXT, state)
-        if not taken:
+        if not done:
             self._fe_finish_set(state, pending)
+            while state.next:
+                state = state.next.get(_NEXT, state)
 
     def _fe_finish_set(self, state: _State, pending: Pending) -> None:
         if self._fe_children or self._fe_callbacks or self._fe_wakers:
@@ -328,9 +344,9 @@ class EventCore:
     def _fe_reset(self) -> None:
         """Clear the flag and restart the timeout."""
         state = self._fe_newest()
-        taken = False
-        while not taken and (state.is_set or state.seconds is not None):
-            taken = self._fe_append(state, _unset(state, state.seconds))
+        done = False
+        while not done and (state.is_set or state.seconds is not None):
+            done = self._fe_append(state, _unset(state, state.seconds))
             while state.next:
                 state = state.next.get(_NEXT, state)
 
@@ -340,16 +356,18 @@ class EventCore:
         Return None, and change nothing, if the event is set or has timed out.
         """
         state = self._fe_newest()
-        while not state.is_set and monotonic_ns() < state.deadline:
+        nearer = None
+        while nearer is None and not state.is_set and monotonic_ns() < state.deadline:
             offer = _unset(state, state.seconds if seconds is None else seconds)
-            nearer = offer.deadline < state.deadline
-            taken = self._fe_append(state, offer, self._fe_finish_restart, offer, state.deadline)
+            before = state.deadline
+            if self._fe_append(state, offer, self._fe_finish_restart, offer, before):
+                nearer = offer.deadline < before
             del offer
             while state.next:
                 state = state.next.get(_NEXT, state)
-            if taken:
-                return nearer
-        return None
+        while state.next:
+            state = state.next.get(_NEXT, state)
+        return nearer
 
     def _fe_finish_restart(self, state: _State, before: int) -> None:
         if state.deadline < before:
@@ -384,16 +402,18 @@ class EventCore:
     def _fe_read(self) -> State:
         """Return how often the event was set, whether it is, and the reason, all of one moment."""
         state = self._fe_newest()
-        sets, is_set, reason = state.sets, state.is_set, state.reason
-        del state
-        return State(sets, is_set, reason)
+        read = State(state.sets, state.is_set, state.reason)
+        while state.next:
+            state = state.next.get(_NEXT, state)
+        return read
 
     def _fe_period(self) -> Period:
         """Return the timeout in seconds or None, and the start and the deadline in nanoseconds, all of one moment."""
         state = self._fe_newest()
-        seconds, start, deadline = state.seconds, state.start, state.deadline
-        del state
-        return Period(seconds, start, deadline)
+        period = Period(state.seconds, state.start, state.deadline)
+        while state.next:
+            state = state.next.get(_NEXT, state)
+        return period
 
     def _fe_start_at(self, seconds: float, start: int) -> None:
         """Give a new event its timeout, which started at *start*, in nanoseconds."""

@@ -95,13 +95,7 @@ def _wait_while_unset(unset: dict[int, Any], sets: dict[int, int], enough: int, 
             if key in unset and event._fe_set_since(sets[key]):
                 del unset[key]
 
-    def leave() -> None:
-        for _, event in watched:
-            unsubscribe(event, waker)
-        _tokens.__dict__.pop(token, None)
-
-    try:
-        _tokens.__dict__[token] = None
+    def wait() -> None:
         for _, event in watched:
             subscribe(event, waker)
         while True:
@@ -117,6 +111,15 @@ def _wait_while_unset(unset: dict[int, Any], sets: dict[int, int], enough: int, 
             longest = longest_wait()
             left = longest if until == NEVER else max(0, min(until - now, longest))
             token.acquire(True, -1 if until == NEVER and left == LONGEST_WAIT else left / 1e9)
+
+    def leave() -> None:
+        for _, event in watched:
+            unsubscribe(event, waker)
+        _tokens.__dict__.pop(token, None)
+
+    try:
+        _tokens.__dict__[token] = None
+        wait()  # a call, because 3.12 and 3.13 may leave a `try` at the end of a loop without its `finally`
     finally:
         try:
             leave()
