@@ -67,7 +67,7 @@ def test_ticks_keep_to_their_grid(Event, modules, monkeypatch):
     """Of ticks at 0, 10, 20 and so on, those are skipped that a round has taken longer than."""
     now, rounds, seen = [0], iter([3, 9, 10, 12, 35, 1, 0]), []
 
-    def pause(unset, enough, end):
+    def pause(unset, sets, enough, end):
         now[0] = max(now[0], end(unset.values()))
 
     monkeypatch.setattr(modules._wait, "monotonic_ns", lambda: now[0])
