@@ -12,7 +12,7 @@ from helpers import CORE_SWITCH, TIMEOUT
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = ["../README.md", "index.md", "guide.md", "howto.md", "async.md"]
-EXAMPLE = r"^## ([^\n]+)$|^```python\n(.*?)^```\n\n```text\n(.*?)^```"
+EXAMPLE = r"^###? ([^\n]+)$|^```python\n(.*?)^```\n\n```text\n(.*?)^```"
 
 
 def examples():
