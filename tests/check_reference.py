@@ -1,4 +1,4 @@
-"""A hook of `mkdocs build`: fails when a public name has no anchor in the reference, or a page loads a script from elsewhere."""
+"""A hook of `mkdocs build`: a public name without an anchor in the reference fails it, and so does a foreign script."""
 
 import importlib
 import os
