@@ -1,5 +1,6 @@
-"""A hook of `mkdocs build`: fails when a public name has no anchor on the page of the reference."""
+"""A hook of `mkdocs build`: a public name without an anchor in the reference fails it, and so does a foreign script."""
 
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -14,9 +15,14 @@ def on_post_build(config, **_):
     sys.path.insert(0, str(SRC))
     import fastevent
 
-    page = Path(config["site_dir"], "reference.html").read_text(encoding="utf-8")
-    names = [f"fastevent.{name}" for name in fastevent.__all__ if not name.startswith("_")]
+    site = Path(config["site_dir"])
+    reference = (site / "reference.html").read_text(encoding="utf-8")
+    public = [(module, importlib.import_module(module).__all__) for module in ("fastevent", "fastevent.debug")]
+    names = [f"{module}.{name}" for module, exported in public for name in exported if not name.startswith("_")]
     names += [f"fastevent.Event.{name}" for name in dir(fastevent.Event) if not name.startswith("_") and name != "isSet"]
-    missing = [name for name in names if f'id="{name}"' not in page]
+    missing = [name for name in [*names, "fastevent.redis.RedisEvents"] if f'id="{name}"' not in reference]
     if missing:
         raise PluginError(f"the reference lacks {', '.join(missing)}")
+    foreign = [page.name for page in site.glob("*.html") if 'src="http' in page.read_text(encoding="utf-8")]
+    if foreign:
+        raise PluginError(f"something is loaded from elsewhere by {', '.join(foreign)}")

@@ -1,15 +1,18 @@
 """The examples of the pages: each runs as written, in a process of its own, and prints what the page says."""
 
+import os
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from helpers import python
+from helpers import CORE_SWITCH, TIMEOUT
 
 DOCS = Path(__file__).parent.parent / "docs"
-PAGES = ["index.md", "guide.md", "howto.md"]
-EXAMPLE = r"^## ([^\n]+)$|^```python\n(.*?)^```\n\n```text\n(.*?)^```"
+PAGES = ["../README.md", "index.md", "guide.md", "howto.md", "async.md"]
+EXAMPLE = r"^###? ([^\n]+)$|^```python\n(.*?)^```\n\n```text\n(.*?)^```"
 
 
 def examples():
@@ -29,11 +32,19 @@ def test_no_example_is_forgotten():
 
 
 @pytest.mark.parametrize(("code", "output"), examples())
-def test_example(core, code, output):
-    """In a page, … stands for anything."""
+def test_example(core, code, output, tmp_path):
+    """In a page, … stands for anything. A file, as the workers of a pool may import it."""
+    program = tmp_path / "example.py"
+    program.write_text(code, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", program],
+        env={**os.environ, **CORE_SWITCH[core]},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
     expected = re.escape(output).replace("…", ".*")
-    printed = python(code, core)
-    assert re.fullmatch(expected, printed, re.S), printed
+    assert re.fullmatch(expected, done.stdout, re.S) and not done.stderr, done.stdout + done.stderr
 
 
 def test_the_pictures_are_as_drawn():

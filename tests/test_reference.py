@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import CORES
-from helpers import CORE_SWITCH, python
+from helpers import CORE_SWITCH
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "event-api.md"
 
@@ -134,9 +134,3 @@ def test_endless_example(core, title, start):
             break
     process.kill()
     check(title, output)
-
-
-def test_the_readme_runs(core):
-    readme = (REFERENCE.parent.parent / "README.md").read_text(encoding="utf-8")
-    code = re.findall(r"^```python\n(.*?)^```", readme, re.M | re.S)[0]
-    assert re.fullmatch(r"stopped at step \d+: cancelled: the user pressed stop\n", python(code, core))

@@ -69,7 +69,7 @@ def forks_during_every_method(Event, scale):
 
 @fault
 def fork_in_a_nested_wait(Event, scale):
-    """A handler's wait() in the midst of a wait() is interrupted by a fork; one set() in the child ends both"""
+    """A handler's wait() during a wait() is interrupted by a fork; one set() in the child ends both"""
     event, parent, pids = Event(), os.getpid(), []
 
     def waits(*_):

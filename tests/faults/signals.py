@@ -38,7 +38,7 @@ def signal_storm(Event, scale):
 
 @fault
 def handler_releases_its_own_wait(Event, scale):
-    """A handler calls set() and clear() in the midst of the wait() that it interrupts"""
+    """A handler calls set() and clear() during the wait() that it interrupts"""
     event = Event()
 
     def handler(*_):
