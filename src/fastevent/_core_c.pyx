@@ -5,7 +5,7 @@ It behaves as `_core_py.py` does, by another algorithm; neither explains the oth
 does not:
 
 1. The flag is one pointer, to True or to False. A poll reads it once and takes no lock.
-   (test_contract: flag_follows_is_set; test_waiting: what_is_written_before_set_is_seen_after_wait)
+   (test_contract: flag_follows_is_set; test_waiting: what_is_written_before_set_is_read_after_wait)
 2. The waiters of an event stand in a wait queue, a ring, the oldest first. A waiter is queued until a set() wakes it or its own
    thread leaves. A new deadline wakes it too, but leaves it in the queue.
    (test_waiting: a_timed_out_waiter_leaves_the_others_alone, set_against_timeout_at_the_same_moment)
@@ -14,7 +14,7 @@ does not:
    only if the count of sets is no longer the one it remembers. A set() wakes pending waiters and no others, whatever comes in
    between; and since it looks at the flag under the mutex, too, what a thread does after its clear() sees all that came before a
    set() that found the flag set.
-   (test_waiting: clear_takes_nothing_from_who_was_waiting, a_large_herd_wakes_its_own_and_nobody_who_comes_later)
+   (test_waiting: clear_takes_no_wakeup_back, many_waiters_wake_none_that_comes_later; test_faults: clear_then_look_for_work)
 4. A waiter is freed by the thread that made it, after it has left the queue under the mutex. The thread that wakes it is in the
    mutex until it no longer touches it.
    (test_faults: races_of_everything, timed_out_waits)
@@ -24,12 +24,12 @@ does not:
 6. With the GIL, the GIL is the mutex: nothing inside gives it up. Without it, the mutex is one byte, a `PyMutex`.
 7. With the GIL, a set() wakes the first BATCH pending waiters. Each waiter that a set() has woken wakes another one as it leaves, by
    a return, an exception or a fork. So as long as a waiter is pending, one that was woken is on its way, or a later set() wakes more.
-   (test_waiting: many_waiters_are_all_woken)
+   (test_waiting: many_waiters_are_all_woken; test_waiting_signals: a_woken_waiter_that_raises_wakes_another)
 8. Other threads do not survive a fork. The first thread to take the mutex after one forgets their waiters (whose memory is lost with
    them) and the state in which they left the mutex.
-   (test_waiting: a_wait_goes_on_in_the_child_that_its_signal_handler_forked; test_faults: fork_in_the_midst)
+   (test_waiting_forks: a_forked_wait_is_woken_in_the_child; test_faults: forks_during_every_method)
 9. A waiter reads the precise clock before it says that time ran out; a poll may read a coarser clock that lags it. So nothing ever
-   times out early. (test_contract: check_timeout_is_never_true_early_and_stays_true; test_faults: never_early)
+   times out early. (test_contract: check_timeout_is_never_early_and_stays_true; test_faults: never_early)
 
 Why no wake-up is lost: a waiter looks at the flag and enters the queue in one hold of the mutex (3). So a set() comes either before,
 and the waiter sees the flag, or after, and makes it pending. No clear() changes a waiter or the count (3). A pending waiter leaves

@@ -7,10 +7,12 @@ It behaves as `_core_c.pyx` does, by another algorithm; neither explains the oth
    race builds another one. So each change is one step. (test_interleavings)
 2. An unset period, from a clear() to the next set(), has one dict of waiters, which all its states share. `wait()` adds its
    waiter, and then looks whether the period is over; `set()` ends the period, and then wakes the waiters. So none is missed.
+   (test_planted_bugs: a_planted_bug_is_found)
 3. Waking takes the waiter out of the dict, and only waiters of a period that is over are taken out. So a waiter that finds
    itself out of the dict knows that a set() woke it, whatever a clear() has done since.
 4. With the GIL, a set() wakes only the first waiters, because threads that all wait for the GIL slow each other down. Each
    waiter that was woken wakes another one as it leaves, by a return or by an exception. Any later set() wakes some more.
+   (test_planted_bugs: a_place_that_is_not_handed_on_is_found; test_waiting: a_second_set_wakes_more)
 5. A method that keeps a state across a call moves on, state by state, to the newest one before it drops it. Otherwise a long
    chain of states, which other threads have made meanwhile, would be freed by recursion. (test_waiting:
    a_small_stack_is_enough)
