@@ -89,13 +89,14 @@ def ended_home(ending):
     here, there = context().Pipe()
     process = run(home, there, ending)
     event, ticket = received(here)
-    assert not event.wait(0.05)
     (follower, connection), *_ = waiting((waits, event))
+    assert not event.wait(0.2)
     here.send("end")
     joined(process, code=-signal.SIGKILL if ending == "killed" else 0)
     assert event.wait(PATIENCE)
     gone = f"process {process.pid}, which made it, is gone"
-    assert event.reason == received(connection) == ("finished" if ending == "set" else gone)
+    assert event.reason == ("finished" if ending == "set" else gone)
+    assert received(connection) in {event.reason, gone}  # it may have asked too late for another reason
     joined(follower)
     late = pickle.loads(ticket)
     assert late.wait(PATIENCE) and late.reason == gone
