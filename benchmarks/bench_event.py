@@ -6,6 +6,7 @@ hit one of them alone.
 """
 
 import _thread
+import asyncio
 import gc
 import multiprocessing
 import resource
@@ -15,12 +16,38 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from itertools import repeat
+from statistics import median
 from timeit import Timer
 
 import pytest
 import subjects
-from subjects import ALIVE, FLOOR, HANDOVER, HERE, MEMORY, NAMES, OPERATIONS, POLLERS, THREAD, WAKING
+from subjects import (
+    ALIVE,
+    CHILD,
+    CHILD_MEMORY,
+    CHILDREN,
+    DROPPED,
+    FLOOR,
+    HANDOVER,
+    HERE,
+    LAG,
+    LAG_POLLING,
+    LAG_SLEEPING,
+    MADE,
+    MEMORY,
+    NAMES,
+    OPERATIONS,
+    POLLERS,
+    RESTARTED,
+    SCOPE,
+    SETTING,
+    SETTING_BESIDE,
+    THREAD,
+    WAKING,
+    WAKING_BESIDE,
+)
 
+from fastevent import _helpers
 from fastevent._bench import LockAsEvent, bytes_per_event, handover, one_processor
 
 MANY_TURNS = range(64)
@@ -28,13 +55,19 @@ TURNS = range(3)
 ROUND = 1e-3  # seconds, at least
 STARTS = 20  # of a thread, in a round
 WAITERS = (1, 10, 100, 1_000, 4_000)
+WAITERS_BESIDE = (50, 100)
+FAMILIES = (1, 10, 100, 1_000, 10_000)  # children of one parent
+SELF_SETTING_ALIVE = (1_000, 10_000, 100_000, 1_000_000)
 EVENTS = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
 THREADS = (1, 2, 4, 8)
 POLLS = 300_000  # of each thread
 HANDOVERS = 1_000  # in a round: the start of the thread is timed, too
+SCOPES = 500  # in a round
+TIMEOUT = 0.02  # after which the lag is measured
 
 EVENT_LIKE = [subject for subject in HERE if subject.is_event and HANDOVER not in subject.says]
-CORES_AND_THREADING = [subject for subject in HERE if subject.name in {"fastevent", "Python core", "threading.Event"}]
+CORES = [subject for subject in HERE if subject.name in {"fastevent", "Python core"}]
+CORES_AND_THREADING = [*CORES, *(subject for subject in HERE if subject.name == "threading.Event")]
 
 
 def by_name(chosen):
@@ -42,6 +75,7 @@ def by_name(chosen):
 
 
 def record(benchmark, operation, subject, calls=1, **more):
+    """Say what is measured. *more* may be the numbers that it depends on, and `seconds`, what was measured beside it."""
     benchmark.group = operation
     benchmark.extra_info.update(subject=subject.name, calls=calls, **more)
 
@@ -119,29 +153,123 @@ def test_thread(benchmark, monkeypatch, turn, subject):
         benchmark.pedantic(timed.timeit, args=(STARTS,), warmup_rounds=1)
 
 
-@by_name([subject for subject in HERE if subject.is_event])
-def test_memory(benchmark, subject):
+def makers():
+    for subject in HERE:
+        if subject.is_event:
+            yield subject, MEMORY, "None", "E()"
+        children = next(operation for operation in OPERATIONS if operation[0] == CHILD)
+        if spelled := subject is not FLOOR and subject.spells(*children):
+            yield subject, CHILD_MEMORY, *spelled
+
+
+@pytest.mark.parametrize("subject, operation, made, statement", [*makers()], ids=lambda value: getattr(value, "name", value))
+def test_memory(benchmark, subject, operation, made, statement):
     """As tracemalloc sees it: all that Python's allocators gave."""
-    record(benchmark, MEMORY, subject, bytes=bytes_per_event(subject.E))
-    benchmark.pedantic(subject.E, rounds=1)
+    names = {**NAMES, "E": subject.E}
+    exec(f"event = {made}", names)
+    make = eval(f"lambda: {statement}", names)
+    record(benchmark, operation, subject, bytes=bytes_per_event(make))
+    benchmark.pedantic(make, rounds=1)
+
+
+@pytest.mark.parametrize("children", FAMILIES)
+@by_name(CORES)
+def test_children(benchmark, subject, children):
+    parent = subject.E()
+    family = [parent, *(parent.child() for _ in repeat(None, children))]
+
+    def clear():
+        for event in family:
+            event.clear()
+
+    record(benchmark, CHILDREN, subject, children, children=children)
+    benchmark.pedantic(parent.set, setup=clear, rounds=max(5, min(1_000, 200_000 // children)))
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="there is no asyncio.timeout()")
+@by_name([*CORES, FLOOR])
+@pytest.mark.parametrize("turn", MANY_TURNS)
+def test_scope(benchmark, turn, subject):
+    make = asyncio.timeout if subject is FLOOR else subject.E
+    seconds = []
+
+    async def enter_and_leave():
+        start = time.perf_counter()
+        for _ in repeat(None, SCOPES):
+            async with make(300):
+                pass
+        seconds.append((time.perf_counter() - start) / SCOPES)
+
+    benchmark.pedantic(asyncio.run, args=(enter_and_leave(),))
+    record(benchmark, f"{SCOPE}: the loop too", subject, seconds={SCOPE: seconds[0]})
+
+
+@by_name([*CORES_AND_THREADING, FLOOR])
+@pytest.mark.parametrize("turn", TURNS)
+def test_lag(benchmark, turn, subject):
+    """The time from a deadline until a thread sees it; the median of 30. Others have no deadline: theirs is of a timed wait."""
+
+    def waited(event):
+        event.wait(None if subject in CORES else TIMEOUT)
+
+    def acquired(lock):
+        lock.acquire(True, TIMEOUT)
+
+    def slept(event):
+        while not event.is_set():
+            time.sleep(0.001)
+
+    def polled(event):
+        while not event.is_set():
+            pass
+
+    def lag(see):
+        lags = []
+        for _ in range(30):
+            event = (
+                subject.E(timeout=TIMEOUT, set_on_timeout=True)
+                if subject in CORES
+                else subjects.held_lock()
+                if subject is FLOOR
+                else subject.E()
+            )
+            deadline = time.monotonic() + TIMEOUT
+            see(event)
+            lags.append(time.monotonic() - deadline)
+        return median(lags)
+
+    kinds = {LAG: acquired if subject is FLOOR else waited}
+    if subject in CORES:
+        kinds |= {LAG_SLEEPING: slept, LAG_POLLING: polled}
+    record(benchmark, "lags: all of them", subject, seconds={name: max(0.0, lag(see)) for name, see in kinds.items()})
+    benchmark.pedantic(int, rounds=1)
 
 
 def waiting():
     for turn in TURNS:
-        for waiters in WAITERS:
-            for subject in [*EVENT_LIKE, FLOOR]:
-                # Bare locks are no floor of more: their owner keeps the GIL, and the woken threads compete for it.
-                most = 100 if subject is FLOOR else 4_000 if subject in CORES_AND_THREADING else 1_000
-                if waiters <= most:
-                    yield pytest.param(subject, waiters, id=f"{turn}-{waiters}-{subject.name}")
+        for beside, counts in (False, WAITERS), (True, WAITERS_BESIDE):
+            for waiters in counts:
+                for subject in [*EVENT_LIKE, FLOOR]:
+                    # Bare locks are no floor of more: their owner keeps the GIL, and the woken threads compete for it.
+                    most = 100 if subject is FLOOR else 4_000 if subject in CORES_AND_THREADING else 1_000
+                    if waiters <= most and (not beside or subject in CORES_AND_THREADING):
+                        name = f"{turn}-{waiters}{' beside' * beside}-{subject.name}"
+                        yield pytest.param(subject, waiters, beside, id=name)
 
 
-@pytest.mark.parametrize("subject, waiters", [*waiting()])
-def test_waking(benchmark, subject, waiters):
+@pytest.mark.parametrize("subject, waiters, beside", [*waiting()])
+def test_waking(benchmark, subject, waiters, beside):
+    """One set(): until the last waiter runs, and until it returns. *beside* a thread that computes meanwhile, or not."""
     alone = _thread._count()
     stack_size = threading.stack_size(256 * 1024)
+    computing = []
+
+    def compute():
+        while computing:
+            pass
 
     def gather():
+        computing.clear()
         while _thread._count() > alone:  # threads of the round before
             time.sleep(0.001)
         event = (subject.E or subjects.LockPerWaiter)()
@@ -158,6 +286,10 @@ def test_waking(benchmark, subject, waiters):
         while len(there) < waiters:
             time.sleep(0.001)
         time.sleep(0.02 + waiters / 20_000)  # from the list to the lock
+        if beside:
+            computing.append(None)
+            _thread.start_new_thread(compute, ())
+            time.sleep(0.02)
         return (event, last), {}
 
     setting = []
@@ -168,11 +300,12 @@ def test_waking(benchmark, subject, waiters):
         setting.append(time.perf_counter() - start)
         last.acquire()
 
-    record(benchmark, WAKING, subject, waiters=waiters)
+    record(benchmark, WAKING_BESIDE if beside else WAKING, subject, waiters=waiters)
     try:
         benchmark.pedantic(wake, setup=gather, rounds=max(3, min(10, 2_000 // waiters)))
-        benchmark.extra_info["setting"] = sorted(setting)[len(setting) // 2]
+        benchmark.extra_info["seconds"] = {SETTING_BESIDE if beside else SETTING: median(setting)}
     finally:
+        computing.clear()
         threading.stack_size(stack_size)
 
 
@@ -199,6 +332,38 @@ def test_alive(benchmark, subject, events):
             benchmark.extra_info["bytes"] = fresh.submit(resident_bytes, subject.name, events).result()
     gc.collect()
     benchmark.pedantic(lambda: [make() for _ in repeat(None, events)], rounds=max(1, min(20, 100_000 // events)))
+
+
+def self_setting_events(count):
+    """Return the seconds that each of *count* events with different deadlines takes, in this fresh process, and its bytes."""
+    from fastevent import Event
+
+    Event(300, set_on_timeout=True)  # the thread starts
+
+    def seconds_each(work):
+        start = time.perf_counter()
+        work()
+        while _helpers.timers._unread:
+            time.sleep(0.0005)
+        return (time.perf_counter() - start) / count
+
+    def restart():
+        for event in events:
+            event.restart_timeout(600)
+
+    events, before = [], resident()
+    made = seconds_each(lambda: events.extend(Event(300 + i * 7_919 % count / 1_000, set_on_timeout=True) for i in range(count)))
+    size = (resident() - before) / count
+    return {MADE: made, RESTARTED: seconds_each(restart), DROPPED: seconds_each(events.clear)}, size
+
+
+@pytest.mark.parametrize("events", SELF_SETTING_ALIVE)
+def test_self_setting(benchmark, events):
+    """Many alive at once. The time includes that of the thread that keeps their deadlines."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+        seconds, size = fresh.submit(self_setting_events, events).result()
+    record(benchmark, f"{MADE}: bytes", HERE[0], events=events, seconds=seconds, bytes=size)
+    benchmark.pedantic(int, rounds=1)
 
 
 @pytest.mark.parametrize("threads", THREADS)

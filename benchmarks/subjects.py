@@ -26,10 +26,30 @@ if FREE_THREADED:
 HANDOVER = "hand-over to a thread"
 THREAD = "Thread: start and join"
 MEMORY = "memory per event"
-WAKING = "one set() until the last waiter runs"
+CHILD_MEMORY = "memory per child"
+WAKING = "one set() until the last waiter runs"  # and, with a number of waiters:
 SETTING = "one set() with waiters"
+WAKING_BESIDE = "the same beside a thread that computes"
+SETTING_BESIDE = "one set() with waiters beside a thread that computes"
+CHILDREN = "one set() of a parent, for each child"
 POLLERS = "polls of many threads"
 ALIVE = "events alive"
+MADE, RESTARTED, DROPPED = (f"a self-setting event among many, {what}" for what in ("made", "restarted", "dropped"))
+LAG = "lag of a wait()"
+LAG_SLEEPING = "lag of a poller that sleeps 1 ms"
+LAG_POLLING = "lag of a poller without a pause"
+SCOPE = "async with, entered and left"
+CHILD = "a child, made and dropped"
+TIMED_CHILD = "a child with a timeout, made and dropped"
+SELF_SETTING = "a self-setting event, made and dropped"
+CALLBACK = "a callback, added, called and cleared"
+
+# Of events that several processes hold:
+SHARED_POLL = "is_set()"
+SHARED_MADE = "made and dropped"
+BETWEEN = "hand-over to another process"
+MANY_EVENTS = "1,000 events set, until another process has seen them: each"
+MANY_PROCESSES = "one set(), until 100 processes have seen it"
 
 OURS = {"threading": None, "wrapper": None}  # which have no such operation
 
@@ -45,13 +65,15 @@ OPERATIONS = (
     ),
     ("wait(0.0005)", "E()", "event.wait(0.0005)", {}),
     ("check(), 300 s", "E(timeout=300)", "event.check()", OURS),
-    ("a self-setting event, made and dropped", "E", "event(timeout=300, set_on_timeout=True)", OURS),
+    (SELF_SETTING, "E", "event(timeout=300, set_on_timeout=True)", OURS),
     ("restart_timeout()", "E(timeout=300)", "event.restart_timeout()", OURS),
-    ("a child, made and dropped", "E()", "type(event)(parents=(event,))", OURS),
-    ("a child with a timeout, made and dropped", "E()", "event.child(300)", OURS),
-    ("1,000 children, set and cleared", "Tree(E)", "event.set_and_clear()", OURS),
-    ("a callback, added, called and cleared", "E()", "event.add_callback(id); event.set(); event.clear()", OURS),
+    (CHILD, "E()", "event.child()", OURS),
+    ("Event(parents=(parent,)), made and dropped", "E()", "type(event)(parents=(event,))", OURS),
+    (TIMED_CHILD, "E()", "event.child(300)", OURS),
+    (CALLBACK, "E()", "event.add_callback(id); event.set(); event.clear()", OURS),
     ("a callback, added and removed", "E()", "event.add_callback(id); event.remove_callback(id)", OURS),
+    ("with event.callback(), entered and left", "E()", "with event.callback(id): pass", OURS),
+    ("Event().fileno(), opened and closed", "E", "event().fileno()", OURS),
 )
 
 
@@ -64,18 +86,6 @@ class Slot:
 
     def __init__(self):
         self.flag = False
-
-
-class Tree:
-    def __init__(self, E):
-        self.parent = E()
-        self.children = [E(parents=[self.parent]) for _ in range(1_000)]
-
-    def set_and_clear(self):
-        self.parent.set()
-        self.parent.clear()
-        for child in self.children:
-            child.clear()
 
 
 def held_lock():
@@ -107,7 +117,6 @@ def scope(module, **options):
 
 #: What the statements may use, besides `E` (the subject) and `event` (a local variable, as in a loop that polls).
 NAMES = {
-    "Tree": Tree,
     "deque": deque,
     "held_lock": held_lock,
     "Plain": Plain,
@@ -159,10 +168,11 @@ class PythonCore(Subject):
         return load(pure=True).Event
 
 
-SCOPE, SCOPE_300 = "scope(E)", "scope(E, timeout=300)"
+CANCEL_SCOPE, CANCEL_SCOPE_300 = "scope(E)", "scope(E, timeout=300)"
 TOKEN, TOKEN_300 = "E.SimpleToken()", "E.TimeoutToken(300, monotonic=True)"
 EMPTY_METHOD = ("deque()", "event.clear()")
 TWO_EMPTY_METHODS = ("deque()", "event.clear() or event.clear()")
+EMPTY_INSTANCE = ("None", "Plain()")
 
 FLOOR = Subject(
     "floor",
@@ -177,12 +187,16 @@ FLOOR = Subject(
         "wait() on a set event": EMPTY_METHOD,
         "wait(0)": ("held_lock()", "event.acquire(False)"),
         "wait(0.0005)": ("held_lock()", "event.acquire(True, 0.0005)"),
-        "Event()": ("None", "Plain()"),
-        "Event(timeout=300)": ("None", "Plain()"),
+        "Event()": EMPTY_INSTANCE,
+        "Event(timeout=300)": EMPTY_INSTANCE,
+        SELF_SETTING: EMPTY_INSTANCE,
+        CHILD: EMPTY_INSTANCE,
+        TIMED_CHILD: EMPTY_INSTANCE,
     },
     note="what CPython itself charges: an empty method in C (twice where two calls are made), an attribute in a slot, "
     "`time.monotonic()`, a bare lock that is held, an instance of an empty Python class; for a hand-over two bare locks, "
-    "for many waiters one bare lock for each, for a thread `_thread.start_new_thread` and a lock",
+    "for many waiters one bare lock for each, for a thread `_thread.start_new_thread` and a lock, for `async with` "
+    "`asyncio.timeout()`",
 )
 
 SUBJECTS = (
@@ -211,6 +225,14 @@ SUBJECTS = (
         note="its `AtomicEvent` has neither `clear()` nor a timeout, and Ctrl-C does not end its `wait()`",
     ),
     Subject("eventfd", "eventfd:EventFD", "eventfd", like="threading", note="a file descriptor for each event"),
+    Subject(
+        "threading-value-event",
+        "threading_value_event:ThreadingValueEvent",
+        "threading-value-event",
+        like="threading",
+        says={"set() and clear()": ("E()", "event.set(True); event.clear()"), HANDOVER: None},
+        note="its `set()` takes a value, which its `wait()` returns",
+    ),
     Subject("multiprocessing", "multiprocessing:Event", like="threading", note="works between processes: what that costs"),
     Subject(
         "cantok",
@@ -224,7 +246,8 @@ SUBJECTS = (
             "Event()": ("None", TOKEN),
             "Event(timeout=300)": ("None", TOKEN_300),
             "check(), 300 s": (TOKEN_300, "event.check()"),
-            "a child, made and dropped": (TOKEN, "E.SimpleToken(event)"),
+            CHILD: (TOKEN, "E.SimpleToken(event)"),
+            TIMED_CHILD: (TOKEN, "E.TimeoutToken(300, event, monotonic=True)"),
         },
         note="a cancellation token: no `clear()`; its `wait()` polls, so nothing is handed over",
     ),
@@ -233,9 +256,9 @@ SUBJECTS = (
         "cancelscope",
         "cancelscope",
         says={
-            "is_set()": (SCOPE, "event.cancelled"),
-            "check_timeout(), 300 s": (SCOPE_300, "event.cancelled"),
-            "is_set() or check_timeout()": (SCOPE_300, "event.cancelled"),
+            "is_set()": (CANCEL_SCOPE, "event.cancelled"),
+            "check_timeout(), 300 s": (CANCEL_SCOPE_300, "event.cancelled"),
+            "is_set() or check_timeout()": (CANCEL_SCOPE_300, "event.cancelled"),
             "Event()": ("None", "E.CancelScope()"),
             "Event(timeout=300)": ("None", "E.CancelScope(timeout=300)"),
         },
