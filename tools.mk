@@ -73,7 +73,7 @@ coverage:
 bench: $(VENV)/made
 	$(IN) -m pip install --quiet --prefer-binary --group bench .
 	mkdir -p benchmarks/results
-	$(IN) -m pytest -p no:cacheprovider benchmarks/bench_event.py --quiet --benchmark-quiet $(ARGS) \
+	$(IN) -m pytest -p no:cacheprovider benchmarks/bench_event.py benchmarks/bench_processes.py --quiet --benchmark-quiet $(ARGS) \
 		--benchmark-json=benchmarks/results/$$($(IN) -c 'import sys; print(sys.implementation.cache_tag + sys.abiflags)').json
 	PYTHONPATH=tests $(IN) benchmarks/report.py benchmarks/results/*.json
 

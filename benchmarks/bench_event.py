@@ -21,31 +21,7 @@ from timeit import Timer
 
 import pytest
 import subjects
-from subjects import (
-    ALIVE,
-    CHILD,
-    CHILD_MEMORY,
-    CHILDREN,
-    DROPPED,
-    FLOOR,
-    HANDOVER,
-    HERE,
-    LAG,
-    LAG_POLLING,
-    LAG_SLEEPING,
-    MADE,
-    MEMORY,
-    NAMES,
-    OPERATIONS,
-    POLLERS,
-    RESTARTED,
-    SCOPE,
-    SETTING,
-    SETTING_BESIDE,
-    THREAD,
-    WAKING,
-    WAKING_BESIDE,
-)
+from subjects import FLOOR, HANDOVER, HERE, NAMES, OPERATIONS, THREAD
 
 from fastevent import _helpers
 from fastevent._bench import LockAsEvent, bytes_per_event, handover, one_processor
@@ -74,10 +50,10 @@ def by_name(chosen):
     return pytest.mark.parametrize("subject", chosen, ids=lambda subject: subject.name)
 
 
-def record(benchmark, operation, subject, calls=1, **more):
-    """Say what is measured. *more* may be the numbers that it depends on, and `seconds`, what was measured beside it."""
+def record(benchmark, operation, subject, calls=1, *numbers, **measured):
+    """Say what is measured: an operation, or None if that is in *measured*, `seconds` or `sizes`, by operations."""
     benchmark.group = operation
-    benchmark.extra_info.update(subject=subject.name, calls=calls, **more)
+    benchmark.extra_info.update(subject=subject.name, calls=calls, numbers=numbers, **measured)
 
 
 def timer(subject, made, statement):
@@ -114,7 +90,8 @@ def cases():
 @pytest.mark.parametrize("turn", MANY_TURNS)
 def test_call(benchmark, turn, subject, operation, made, statement):
     timed, calls = warm(subject, made, statement)
-    record(benchmark, operation, subject, calls, statement=statement)
+    record(benchmark, operation, subject, calls)
+    benchmark.extra_info["loop"] = True
     benchmark.pedantic(timed.timeit, args=(calls,))
 
 
@@ -156,10 +133,10 @@ def test_thread(benchmark, monkeypatch, turn, subject):
 def makers():
     for subject in HERE:
         if subject.is_event:
-            yield subject, MEMORY, "None", "E()"
-        children = next(operation for operation in OPERATIONS if operation[0] == CHILD)
+            yield subject, subjects.MEMORY, "None", "E()"
+        children = next(operation for operation in OPERATIONS if operation[0] == subjects.CHILD)
         if spelled := subject is not FLOOR and subject.spells(*children):
-            yield subject, CHILD_MEMORY, *spelled
+            yield subject, subjects.CHILD_MEMORY, *spelled
 
 
 @pytest.mark.parametrize("subject, operation, made, statement", [*makers()], ids=lambda value: getattr(value, "name", value))
@@ -168,7 +145,7 @@ def test_memory(benchmark, subject, operation, made, statement):
     names = {**NAMES, "E": subject.E}
     exec(f"event = {made}", names)
     make = eval(f"lambda: {statement}", names)
-    record(benchmark, operation, subject, bytes=bytes_per_event(make))
+    record(benchmark, None, subject, sizes={operation: bytes_per_event(make)})
     benchmark.pedantic(make, rounds=1)
 
 
@@ -182,7 +159,7 @@ def test_children(benchmark, subject, children):
         for event in family:
             event.clear()
 
-    record(benchmark, CHILDREN, subject, children, children=children)
+    record(benchmark, subjects.CHILDREN, subject, children, children)
     benchmark.pedantic(parent.set, setup=clear, rounds=max(5, min(1_000, 200_000 // children)))
 
 
@@ -201,7 +178,7 @@ def test_scope(benchmark, turn, subject):
         seconds.append((time.perf_counter() - start) / SCOPES)
 
     benchmark.pedantic(asyncio.run, args=(enter_and_leave(),))
-    record(benchmark, f"{SCOPE}: the loop too", subject, seconds={SCOPE: seconds[0]})
+    record(benchmark, None, subject, seconds={subjects.SCOPE: seconds[0]})
 
 
 @by_name([*CORES_AND_THREADING, FLOOR])
@@ -238,10 +215,10 @@ def test_lag(benchmark, turn, subject):
             lags.append(time.monotonic() - deadline)
         return median(lags)
 
-    kinds = {LAG: acquired if subject is FLOOR else waited}
+    kinds = {subjects.LAG: acquired if subject is FLOOR else waited}
     if subject in CORES:
-        kinds |= {LAG_SLEEPING: slept, LAG_POLLING: polled}
-    record(benchmark, "lags: all of them", subject, seconds={name: max(0.0, lag(see)) for name, see in kinds.items()})
+        kinds |= {subjects.LAG_SLEEPING: slept, subjects.LAG_POLLING: polled}
+    record(benchmark, None, subject, seconds={operation: lag(see) for operation, see in kinds.items()})
     benchmark.pedantic(int, rounds=1)
 
 
@@ -300,10 +277,10 @@ def test_waking(benchmark, subject, waiters, beside):
         setting.append(time.perf_counter() - start)
         last.acquire()
 
-    record(benchmark, WAKING_BESIDE if beside else WAKING, subject, waiters=waiters)
+    record(benchmark, subjects.WAKING_BESIDE if beside else subjects.WAKING, subject, 1, waiters)
     try:
         benchmark.pedantic(wake, setup=gather, rounds=max(3, min(10, 2_000 // waiters)))
-        benchmark.extra_info["seconds"] = {SETTING_BESIDE if beside else SETTING: median(setting)}
+        benchmark.extra_info["seconds"] = {subjects.SETTING_BESIDE if beside else subjects.SETTING: median(setting)}
     finally:
         computing.clear()
         threading.stack_size(stack_size)
@@ -326,10 +303,11 @@ def resident_bytes(name, count):
 @by_name(CORES_AND_THREADING)
 def test_alive(benchmark, subject, events):
     make = subject.E
-    record(benchmark, ALIVE, subject, events, events=events)
+    record(benchmark, subjects.ALIVE, subject, events, events)
     if events >= 10_000 and sys.platform == "linux":
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
-            benchmark.extra_info["bytes"] = fresh.submit(resident_bytes, subject.name, events).result()
+            size = fresh.submit(resident_bytes, subject.name, events).result()
+        benchmark.extra_info["sizes"] = {subjects.ALIVE_MEMORY: size}
     gc.collect()
     benchmark.pedantic(lambda: [make() for _ in repeat(None, events)], rounds=max(1, min(20, 100_000 // events)))
 
@@ -352,17 +330,20 @@ def self_setting_events(count):
             event.restart_timeout(600)
 
     events, before = [], resident()
-    made = seconds_each(lambda: events.extend(Event(300 + i * 7_919 % count / 1_000, set_on_timeout=True) for i in range(count)))
+    made = seconds_each(
+        lambda: events.extend(Event(300 + i * 7_919 % count / 1_000, set_on_timeout=True) for i in range(count))
+    )
     size = (resident() - before) / count
-    return {MADE: made, RESTARTED: seconds_each(restart), DROPPED: seconds_each(events.clear)}, size
+    restarted, dropped = seconds_each(restart), seconds_each(events.clear)
+    return {subjects.MADE: made, subjects.RESTARTED: restarted, subjects.DROPPED: dropped}, {subjects.TIMER_MEMORY: size}
 
 
 @pytest.mark.parametrize("events", SELF_SETTING_ALIVE)
 def test_self_setting(benchmark, events):
     """Many alive at once. The time includes that of the thread that keeps their deadlines."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
-        seconds, size = fresh.submit(self_setting_events, events).result()
-    record(benchmark, f"{MADE}: bytes", HERE[0], events=events, seconds=seconds, bytes=size)
+        seconds, sizes = fresh.submit(self_setting_events, events).result()
+    record(benchmark, None, HERE[0], 1, events, seconds=seconds, sizes=sizes)
     benchmark.pedantic(int, rounds=1)
 
 
@@ -397,5 +378,6 @@ def test_pollers(benchmark, subject, operation, made, statement, shared, threads
         for runner in runners:
             runner.join()
 
-    record(benchmark, POLLERS, subject, POLLS * threads, polled=operation, shared=shared, threads=threads)
+    of_each = "which share one" if shared else "each its own"
+    record(benchmark, subjects.POLLERS, subject, POLLS * threads, operation, threads, of_each)
     benchmark.pedantic(poll, rounds=5, warmup_rounds=1)

@@ -64,7 +64,8 @@ def bars(title, subtitle, groups, shown):
 def lines(title, subtitle, series, shown, across):
     """Draw series of points (x, y) over logarithmic axes; *shown* writes a value of y, *across* is below the axis of x.
 
-    A series is a name, its points, and whether it is ours; those of ours after the first are dashed, so are the others'.
+    A series is a name, its points, and whether it is ours. There are up to three of ours and of the others: the second
+    is dashed, the third is dotted.
     """
     left, right, top, bottom = 70, WIDTH - 124, 66, 318
     xs = [x for _, points, _ in series for x, _ in points]
@@ -87,7 +88,7 @@ def lines(title, subtitle, series, shown, across):
     parts.append(text((left + right) / 2, bottom + 42, across, "quiet", "middle"))
     seen = {True: 0, False: 0}
     for name, points, ours in series:
-        style, dash = "ours" if ours else "other", ' stroke-dasharray="6 4"' if seen[ours] else ""
+        style, dash = "ours" if ours else "other", ("", ' stroke-dasharray="6 4"', ' stroke-dasharray="2 4"')[seen[ours]]
         seen[ours] += 1
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in (at(*point) for point in points))
         parts.append(f'<path class="{style} line" style="fill:none"{dash} d="M{path}"/>')

@@ -1,24 +1,69 @@
-"""`make bench-report`: docs/performance.md, its plots and the README's numbers, from the JSON files of `make bench`."""
+"""What `make bench` ends with: the numbers of docs/performance.md and the README, the plots, and docs/performance.json.
+
+Everything is made from the JSON files of the interpreters that were measured. The pages keep their words; what stands between
+two markers is replaced.
+"""
 
 import json
 import re
 import sys
-from collections import defaultdict
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 
+import subjects
 from plots import bars, lines
-from subjects import ALIVE, HANDOVER, MEMORY, OPERATIONS, POLLERS, SETTING, SUBJECTS, THREAD, WAKING
+from subjects import CALLBACK, CHILD, CHILD_MEMORY, HANDOVER, MEMORY, SELF_SETTING, SUBJECTS, TIMED_CHILD
 
 ROOT = Path(__file__).resolve().parent.parent
-README_PYTHON = "3.13"  # whose numbers the README shows
+README_PYTHON = "3.13"  # whose numbers the README and the plots show
 NOTHING = "\N{EN DASH}"  # in the cell of what was not measured
-NOISE, SCHEDULING = 1.03, 1.15  # a smaller difference counts as none: in a call, and where threads are woken
-WAITERS = (1, 10, 100, 1_000, 4_000)
+NOISE, SCHEDULING = 1.05, 1.15  # a smaller difference counts as none: in a call, and where threads are woken
 
+THOUSAND_CHILDREN = subjects.CHILDREN.format(1_000)
+THOUSAND_WAITERS = subjects.WAKING.format(1_000)
+SETTING_4000 = subjects.SETTING.format(4_000)
 
-#: The rows of the README.
+#: The rows of each interpreter's table.
+ROWS = (
+    "is_set()",
+    "flag, for is_set()",
+    "check_timeout(), 300 s",
+    "set() and clear()",
+    "wait(0)",
+    "Event()",
+    "Event(timeout=300)",
+    "restart_timeout()",
+    SELF_SETTING,
+    CHILD,
+    TIMED_CHILD,
+    THOUSAND_CHILDREN,
+    CALLBACK,
+    subjects.SCOPE,
+    HANDOVER,
+    SETTING_4000,
+    THOUSAND_WAITERS,
+    subjects.LAG,
+    MEMORY,
+    CHILD_MEMORY,
+)
+
+#: The rows of the table of peers, and of the README.
+PEER_ROWS = (
+    "is_set()",
+    "check_timeout(), 300 s",
+    "check(), 300 s",
+    "set() and clear()",
+    "wait(0)",
+    "Event()",
+    "Event(timeout=300)",
+    CHILD,
+    TIMED_CHILD,
+    HANDOVER,
+    THOUSAND_WAITERS,
+    MEMORY,
+    CHILD_MEMORY,
+)
 README_ROWS = (
     "is_set()",
     "check_timeout(), 300 s",
@@ -26,14 +71,18 @@ README_ROWS = (
     "wait(0)",
     "Event()",
     HANDOVER,
-    "set() until 1,000 waiters ran",
+    THOUSAND_WAITERS,
     MEMORY,
 )
-
-
-def woken(waiters):
-    return f"set() until {waiters:,} waiter{'s' * (waiters > 1)} ran"
-
+PROCESS_ROWS = (
+    subjects.SHARED_POLL,
+    subjects.SHARED_MADE,
+    subjects.BETWEEN,
+    subjects.MANY_EVENTS,
+    subjects.MANY_PROCESSES,
+)
+PROCESS_SUBJECTS = ("SharedEvent", "RedisEvents", "multiprocessing.Event", "floor")
+ALIVE = (1_000, 10_000, 100_000, 1_000_000)
 
 #: Why a peer may be faster, where it is.
 WHY = {
@@ -55,9 +104,18 @@ def duration(nanoseconds):
     return f"{nanoseconds / 1e9:.3g} s"
 
 
+def memory(size):
+    return f"{size / 1e6:,.0f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"
+
+
 def quantity(row, value):
-    """Write what a row of the table says: a time, or the memory."""
-    return NOTHING if value is None else f"{value:,.0f} B" if row == MEMORY else duration(value)
+    """Write what a row says: a time in nanoseconds, or memory in bytes."""
+    return NOTHING if value is None else f"{value:,.0f} B" if row.startswith("memory") else duration(value)
+
+
+def code(name):
+    """Mark up what is Python in the name of a row."""
+    return re.sub(r"async with |[\w.]+\([^)]*\)|\bflag\b", lambda found: f"`{found[0]}`", name).replace(" ``", " ")
 
 
 def table(head, rows):
@@ -69,388 +127,329 @@ def table(head, rows):
 
 
 class Run:
-    """What one interpreter's JSON says: `best[operation, subject]` and so on, in nanoseconds (or bytes) for a call."""
+    """What one interpreter's JSON says: `best[operation, subject, *numbers]`, in nanoseconds for a call or in bytes."""
 
     def __init__(self, path):
         stored = json.loads(path.read_text("utf-8"))
         self.info, self.when = stored["machine_info"], stored["datetime"][:10]
         self.python = self.info["python"]
         self.minor = re.match(r"\d+\.\d+", self.python)[0] + ("t" if self.python.endswith("t") else "")
-        self.best, self.bytes, self.statements = defaultdict(lambda: float("inf")), {}, {}
+        self.best, in_loop = {}, set()
         for one in stored["benchmarks"]:
-            facts, operation = one["extra_info"], one["group"]
-            keys = [facts[key] for key in ("polled", "shared", "threads", "waiters", "events") if key in facts]
-            key = (operation, facts["subject"], *keys)
-            self.best[key] = min(self.best[key], one["stats"]["min"] / facts["calls"] * 1e9)
-            if "bytes" in facts:
-                self.bytes[key] = facts["bytes"]
-            if "setting" in facts:
-                setting = (SETTING, *key[1:])
-                self.best[setting] = min(self.best[setting], facts["setting"] * 1e9)
-            if "statement" in facts:
-                self.statements[key] = facts["statement"]
-        self.loop = self.best.pop(("loop", "floor"))
-
-    def ns(self, *key):
-        """Return the time of a call, or None if it was not measured."""
-        if key not in self.best:
-            return None
-        return max(0.1, self.best[key] - self.loop * (key in self.statements))
+            facts = one["extra_info"]
+            found = {name: seconds * 1e9 for name, seconds in facts.get("seconds", {}).items()} | facts.get("sizes", {})
+            if one["group"]:
+                found[one["group"]] = one["stats"]["min"] / facts["calls"] * 1e9
+            for operation, value in found.items():
+                key = (operation, facts["subject"], *facts["numbers"])
+                self.best[key] = min(value, self.best.get(key, value))
+                if facts.get("loop"):
+                    in_loop.add(key)
+        loop = self.best.pop(("loop", "floor"))
+        for key in in_loop & self.best.keys():
+            self.best[key] = max(0.1, self.best[key] - loop)
 
     @cached_property
     def rows(self):
-        """The rows of the table: a name, and what each subject takes."""
-        names = [operation for operation, *_ in OPERATIONS]
-        found = [(name, {one.name: self.ns(name, one.name) for one in SUBJECTS}) for name in [*names, HANDOVER, THREAD]]
-        found += [(woken(n), {one.name: self.ns(WAKING, one.name, n) for one in SUBJECTS}) for n in WAITERS]
-        return [*found, (MEMORY, {one.name: self.bytes.get((MEMORY, one.name)) for one in SUBJECTS})]
+        """By the name of a row: what each subject takes."""
+        rows = {}
+        for (operation, subject, *numbers), value in self.best.items():
+            rows.setdefault(operation.format(*numbers), {})[subject] = value
+        return rows
+
+    def get(self, row, subject="fastevent"):
+        """Return what *subject* takes, or None if that was not measured."""
+        return self.rows.get(row, {}).get(subject)
+
+    def series(self, operation, subject="fastevent"):
+        """Return the points of what depends on one number."""
+        return sorted((key[2], value) for key, value in self.best.items() if key[:2] == (operation, subject))
+
+    def peers(self):
+        return [one.name for one in SUBJECTS if one.name not in {"fastevent", "floor", *self.info["missing"]}]
+
+    def machine(self):
+        info, release = self.info, ".".join(self.info["release"].split(".")[:2])
+        return f"{info['cpu'].get('brand_raw', info['machine'])}, {info['processors']} processors, {info['system']} {release}"
+
+
+# What is promised
 
 
 def targets(run):
     """Yield what is promised, its limit, and what it is here."""
 
-    def of(operation, one, other, *key):
-        return run.ns(operation, one, *key) / run.ns(operation, other, *key)
+    def of(row, other, other_row=None):
+        ours, theirs = run.get(row), run.get(other_row or row, other)
+        return None if ours is None or theirs is None else ours / theirs
 
-    yield "`is_set()` ÷ an empty method", "≤ 1.05", of("is_set()", "fastevent", "floor")
-    yield "`flag` ÷ an attribute", "≤ 1.05", of("flag, for is_set()", "fastevent", "floor")
-    yield "`check_timeout()` ÷ an empty method", "≤ 1.5", of("check_timeout(), 300 s", "fastevent", "floor")
-    yield "`threading.Event()` ÷ `Event()`", "≥ 20 on 3.11, ≥ 10 later", of("Event()", "threading.Event", "fastevent")
-    yield "hand-over ÷ two bare locks", "≤ 1.05", of(HANDOVER, "fastevent", "floor")
-    yield "1,000 waiters ÷ `threading.Event`", "≤ 0.75", of(WAKING, "fastevent", "threading.Event", 1_000)
-    yield "`set()` with 4,000 waiters, ms", "≤ 2", run.ns(SETTING, "fastevent", 4_000) / 1e6
+    yield "`is_set()` ÷ an empty method", "≤ 1.05", of("is_set()", "floor")
+    yield "`flag` ÷ an attribute", "≤ 1.05", of("flag, for is_set()", "floor")
+    yield "`check_timeout()` ÷ an empty method", "≤ 1.5", of("check_timeout(), 300 s", "floor")
+    yield "`Event()` ÷ `threading.Event()`", "≤ 0.05 on 3.11, 0.1 later", of("Event()", "threading.Event")
+    yield "hand-over ÷ two bare locks", "≤ 1.05", of(HANDOVER, "floor")
+    yield "1,000 waiters ÷ `threading.Event`", "≤ 0.75", of(THOUSAND_WAITERS, "threading.Event")
+    yield "`set()` itself with 4,000 waiters, in ms", "≤ 2", run.get(SETTING_4000) / 1e6
+    yield "a child ÷ cantok's", "≤ 0.8", of(CHILD, "cantok")
+    yield "a child with a timeout ÷ an empty instance", "≤ 26", of(TIMED_CHILD, "floor")
+    yield "`set()` of each of 1,000 children ÷ an empty instance", "≤ 2.2", of(THOUSAND_CHILDREN, "floor", "Event()")
     yield (
-        "a callback ÷ `set()` and `clear()` of `threading.Event`",
+        "a callback ÷ `threading.Event`'s `set()` and `clear()`",
         "≤ 1.1",
-        (run.ns("a callback, added, called and cleared", "fastevent") / run.ns("set() and clear()", "threading.Event")),
+        of(CALLBACK, "threading.Event", "set() and clear()"),
     )
-    yield (
-        "a self-setting event ÷ an empty instance",
-        "≤ 20",
-        (run.ns("a self-setting event, made and dropped", "fastevent") / run.ns("Event()", "floor")),
-    )
-    yield "bytes of an event", "≤ 128", run.bytes[MEMORY, "fastevent"]
-
-
-def kept(run, limit, value):
-    sign, bound = limit.split()[:2]
-    if "later" in limit and run.minor != "3.11":
-        bound = 10
-    return value <= float(bound) if sign == "≤" else value >= float(bound)
+    yield "a self-setting event ÷ an empty instance", "≤ 20", of(SELF_SETTING, "floor")
+    yield "bytes of an event", "≤ 128", run.get(MEMORY)
 
 
 def promised(runs):
-    columns = [list(targets(run)) for run in runs]
     rows = []
-    for i, (what, limit, _) in enumerate(columns[0]):
-        values = [column[i][2] for column in columns]
-        cells = [number(v) if kept(run, limit, v) else f"**{number(v)}**" for run, v in zip(runs, values, strict=True)]
+    for kinds in zip(*map(targets, runs), strict=True):
+        what, limit, _ = kinds[0]
+        early, *later = map(float, re.findall(r"(?<=[≤ ])\d[.\d]*(?=$|[ ,])", limit.replace("on 3.11", "")))
+        cells = []
+        for run, (*_, value) in zip(runs, kinds, strict=True):
+            bound = later[0] if later and run.minor != "3.11" else early
+            text = NOTHING if value is None else number(value)
+            cells.append(text if value is None or value <= bound else f"**{text}**")
         rows.append([what, limit, *cells])
     return table(["", "promised", *(run.minor for run in runs)], rows)
 
 
-def not_first(runs):
+# Where another event is better
+
+
+def better(runs):
     for run in runs:
-        for name, row in run.rows:
-            ours = row["fastevent"]
+        for name in dict.fromkeys([*ROWS, *PEER_ROWS]):
+            ours = run.get(name)
             for one in SUBJECTS:
-                if not one.is_event or one.name in {"fastevent", "Python core"} or not row[one.name]:
-                    continue
-                if row[one.name] * (NOISE if ours < 1_000 else SCHEDULING) < ours:
-                    yield name, one.name, f"{run.minor}: {quantity(name, row[one.name])} against {quantity(name, ours)}"
+                theirs = run.get(name, one.name)
+                known = one.name not in {"fastevent", "Python core", "floor"} and ours and theirs
+                if known and theirs * (NOISE if ours < 1_000 else SCHEDULING) < ours:
+                    yield name, one.name, f"{run.minor}: {quantity(name, theirs)} against {quantity(name, ours)}"
 
 
 def behind(runs):
-    found = sorted(not_first(runs), key=lambda item: item[:2])
+    found = sorted(better(runs), key=lambda item: item[:2])
     if not found:
-        return ["Nowhere: in every row no event of the same kind is faster or smaller."]
-    return [
-        f"- {code(name)}: {peer} is {'smaller' if name == MEMORY else 'faster'} ({'; '.join(where for *_, where in items)})"
-        + (f": {WHY[name, peer]}." if (name, peer) in WHY else ".")
-        for (name, peer), items in ((key, list(items)) for key, items in groupby(found, key=lambda item: item[:2]))
+        return ["In this run no other event is faster or smaller in any row."]
+    lines = []
+    for (name, peer), items in groupby(found, key=lambda item: item[:2]):
+        word = "smaller" if name.startswith("memory") else "faster"
+        why = f": {WHY[name, peer]}" if (name, peer) in WHY else ""
+        lines.append(f"- {code(name)}: {peer} is {word} ({'; '.join(where for *_, where in items)}){why}.")
+    return lines
+
+
+# The tables
+
+
+def operations(runs):
+    """Return a table of each interpreter: beside `threading.Event` and the floor."""
+    found = []
+    for run in runs:
+        rows = []
+        for name in ROWS:
+            ours, std, least = (run.get(name, one) for one in ("fastevent", "threading.Event", "floor"))
+            if ours is not None:
+                shares = [number(ours / other) if other else NOTHING for other in (std, least)]
+                cells = [quantity(name, value) for value in (ours, std, least)]
+                rows.append([code(name), cells[0], cells[1], shares[0], cells[2], shares[1]])
+        head = ["", "fastevent", "`threading.Event`", "÷ it", "floor", "÷ floor"]
+        found += ["", f"### CPython {run.python}", "", *table(head, rows)]
+    return found[1:]
+
+
+def peers(run):
+    names = ["fastevent", *(name for name in run.peers() if name != "threading.Event")]
+    rows = [[code(row), *(quantity(row, run.get(row, name)) for name in names)] for row in PEER_ROWS]
+    notes = [
+        f"- **{one.name}**{' ' + version if (version := run.info['versions'].get(one.distribution)) else ''}: {one.note}."
+        for one in SUBJECTS
+        if one.note
     ]
-
-
-def operations(run):
-    others = [one for one in SUBJECTS if one.name not in {"fastevent", "threading.Event", "floor"}]
-    others = [one.name for one in others if one.name not in run.info["missing"]]
-    rows = []
-    for name, row in run.rows:
-        ours, std, least = row["fastevent"], row["threading.Event"], row["floor"]
-        shares = [f"{value / std:.3g}" if std and value else quantity(name, value) for value in (row[one] for one in others)]
-        rows.append(
-            [
-                code(name),
-                quantity(name, ours),
-                quantity(name, least),
-                f"{ours / least:.2f}" if least else NOTHING,
-                quantity(name, std),
-                f"{ours / std:.2g}" if std else NOTHING,
-                *shares,
-            ]
-        )
-    return table(
-        ["", "fastevent", "floor", "÷ floor", "`threading.Event`", "fastevent ÷ it", *(f"{one} ÷ it" for one in others)], rows
-    )
-
-
-def waiting(run):
-    names = [one.name for one in SUBJECTS if (WAKING, one.name, 1) in run.best]
-    counts = sorted({key[2] for key in run.best if key[0] == WAKING})
-    rows = [[f"{n:,}", *(quantity(WAKING, run.ns(WAKING, name, n)) for name in names)] for n in counts]
-    itself = ["fastevent", "Python core", "threading.Event"]
-    rows += [
-        [
-            f"{n:,}, `set()` itself",
-            *(quantity(SETTING, run.ns(SETTING, name, n)) if name in itself else NOTHING for name in names),
-        ]
-        for n in counts
-    ]
-    return table(["waiters", *names], rows)
+    missing = [f"- not measured: {name} ({why})" for name, why in run.info["missing"].items()]
+    return [f"With CPython {run.python}:", "", *table(["", *names], rows), "", *notes, *missing]
 
 
 def alive(run):
-    names = [one.name for one in SUBJECTS if (ALIVE, one.name, 1) in run.best]
-    counts = sorted({key[2] for key in run.best if key[0] == ALIVE})
+    kinds = (
+        (subjects.ALIVE, subjects.ALIVE_MEMORY, "fastevent", "an event, made"),
+        (subjects.ALIVE, subjects.ALIVE_MEMORY, "threading.Event", "a `threading.Event`, made"),
+        (subjects.MADE, subjects.TIMER_MEMORY, "fastevent", "a self-setting event, made"),
+        (subjects.RESTARTED, None, "fastevent", "its timeout restarted"),
+        (subjects.DROPPED, None, "fastevent", "it dropped"),
+    )
 
-    def cell(name, count):
-        size = run.bytes.get((ALIVE, name, count))
-        return f"{number(run.ns(ALIVE, name, count))} ns" + (f", {size:,.0f} B" if size else "")
+    def cell(time, size, name, count):
+        value, bytes_each = run.get(time.format(count), name), size and run.get(size.format(count), name)
+        return NOTHING if value is None else duration(value) + (f", {bytes_each:,.0f} B" if bytes_each else "")
 
-    return table(["events", *names], [[f"{n:,}", *(cell(name, n) for name in names)] for n in counts])
-
-
-def pollers(run):
-    keys = sorted({key[1:4] for key in run.best if key[0] == POLLERS})
-    counts = sorted({key[4] for key in run.best if key[0] == POLLERS})
-    rows = [
-        [
-            f"{name} {code(polled)}",
-            "one for all" if shared else "one each",
-            *(number(run.ns(POLLERS, name, polled, shared, n)) for n in counts),
-        ]
-        for name, polled, shared in keys
-    ]
-    return table(["", "event", *(f"{n} thread{'s' * (n > 1)}" for n in counts)], rows)
+    rows = [[what, *(cell(time, size, name, count) for count in ALIVE)] for time, size, name, what in kinds]
+    return table(["one of so many alive", *(f"{count:,}" for count in ALIVE)], rows)
 
 
-def machine(run):
-    info, release = run.info, ".".join(run.info["release"].split(".")[:2])
-    return f"{info['cpu'].get('brand_raw', info['machine'])}, {info['processors']} processors, {info['system']} {release}"
+def beside(run):
+    names = ("fastevent", "Python core", "threading.Event")
+    rows = []
+    for waiters in (50, 100):
+        for operation in (subjects.SETTING_BESIDE, subjects.WAKING_BESIDE):
+            row = operation.format(waiters)
+            rows.append([code(row), *(quantity(row, run.get(row, name)) for name in names)])
+    for row in (subjects.LAG, subjects.LAG_SLEEPING, subjects.LAG_POLLING):
+        rows.append([code(row), *(quantity(row, run.get(row, name)) for name in names)])
+    return table(["", "fastevent", "Python core", "`threading.Event`"], rows)
+
+
+def processes(run):
+    rows = [[code(row), *(quantity(row, run.get(row, name)) for name in PROCESS_SUBJECTS)] for row in PROCESS_ROWS]
+    return table(["", "`SharedEvent`", "`RedisEvents`", "`multiprocessing.Event`", "a pipe"], rows)
+
+
+def pollers(runs):
+    """Return what polls of many threads cost without the GIL."""
+    found = []
+    for run in runs:
+        if run.minor.endswith("t"):
+            keys = {(name, key[2], key[4]) for key in run.best if key[0] == subjects.POLLERS for name in [key[1]]}
+            counts = sorted({key[3] for key in run.best if key[0] == subjects.POLLERS})
+            rows = [
+                [
+                    f"{name} {code(polled)}",
+                    which,
+                    *(duration(run.best[subjects.POLLERS, name, polled, n, which]) for n in counts),
+                ]
+                for name, polled, which in sorted(keys)
+            ]
+            head = ["a poll, with so many threads", "on the event", *map(str, counts)]
+            found += ["", f"With CPython {run.python}, on {run.info['processors']} processors:", "", *table(head, rows)]
+    return found[1:] or ["No interpreter without the GIL was measured in this run."]
+
+
+def data(runs):
+    """Return all that was measured, by interpreter and row: times in nanoseconds, memory in bytes."""
+    return {
+        run.python: {"when": run.when, "machine": run.machine(), "versions": run.info["versions"], "rows": run.rows}
+        for run in runs
+    }
+
+
+# The plots
 
 
 def plots(runs, main):
     """Return the plots, a question each: by the name of the file, the question and the drawing."""
-    peers = [one.name for one in SUBJECTS if one.is_event and one.name not in {"fastevent", "multiprocessing"}]
     on = f"CPython {main.python}"
-
-    def poll(run, label, operation, name):
-        return label, run.ns(operation, name), name == "fastevent"
-
+    events = [one.name for one in SUBJECTS if one.is_event and one.name not in {"fastevent", "multiprocessing"}]
     polls = [
-        poll(main, "fastevent: flag", "flag, for is_set()", "fastevent"),
-        poll(main, "fastevent: is_set()", "is_set()", "fastevent"),
-        poll(main, "an empty method in C", "is_set()", "floor"),
-        *(poll(main, f"{name}: is_set()", "is_set()", name) for name in peers),
+        ("fastevent: flag", main.get("flag, for is_set()"), True),
+        ("fastevent: is_set()", main.get("is_set()"), True),
+        ("an empty method in C", main.get("is_set()", "floor"), False),
+        *((f"{name}: is_set()", main.get("is_set()", name), False) for name in events),
     ]
-    versions = [
-        [
-            poll(run, f"{run.minor}  fastevent", "is_set()", "fastevent"),
-            poll(run, "threading.Event", "is_set()", "threading.Event"),
-        ]
-        for run in runs
-    ]
-    sizes = [(name, main.bytes.get((MEMORY, name)), name == "fastevent") for name in ["fastevent", *peers]]
-    waking = [
-        (name, sorted((key[2], main.best[key]) for key in main.best if key[:2] == (WAKING, name)), name == "fastevent")
-        for name in ("fastevent", "threading.Event", "aiologic")
-    ]
+    polls = sorted((row for row in polls if row[1]), key=lambda row: row[1])
 
-    setting = [
-        (name, sorted((key[2], main.best[key]) for key in main.best if key[:2] == (SETTING, name)), name == "fastevent")
-        for name in ("fastevent", "threading.Event")
+    def series(*rows):
+        found = [(label, main.series(operation, name), name == "fastevent") for label, operation, name in rows]
+        return [one for one in found if one[1]]
+
+    def total(label, size, name="fastevent"):
+        return label, [(count, count * each) for count, each in main.series(size, name)], name == "fastevent"
+
+    three = ("fastevent", "Python core", "threading.Event")
+    sizes = [
+        total("an event", subjects.ALIVE_MEMORY),
+        total("self-setting", subjects.TIMER_MEMORY),
+        total("threading.Event", subjects.ALIVE_MEMORY, "threading.Event"),
     ]
-
-    def measured(rows):
-        return sorted((row for row in rows if row[1]), key=lambda row: row[1])
-
     drawn = (
-        ("poll", "What does a poll cost?", f"the loop itself taken off; {on}", bars, [measured(polls)], duration),
+        ("poll", "What does a poll cost?", f"the loop itself taken off; {on}", bars, [polls], duration),
         (
             "setting",
-            "How long does set() itself take, with many waiters?",
+            "How long does set() itself take?",
             f"the median; {on}",
             lines,
-            setting,
+            series(*((name, subjects.SETTING, name) for name in three)),
             duration,
             "waiters",
         ),
         (
             "waiters",
-            "How does waking grow with the number of waiters?",
+            "When has set() woken all waiters?",
             f"from set() until the last waiter runs; {on}",
             lines,
-            waking,
+            series(*((name, subjects.WAKING, name) for name in three)),
             duration,
             "waiters",
+        ),
+        (
+            "children",
+            "How long does set() of a parent take?",
+            f"for each child; {on}",
+            lines,
+            series(*((name, subjects.CHILDREN, name) for name in three[:2])),
+            duration,
+            "children",
+        ),
+        (
+            "timers",
+            "What does a self-setting event cost?",
+            f"for each of so many, which have different deadlines; {on}",
+            lines,
+            series(*((row.split()[-1], row, "fastevent") for row in (subjects.MADE, subjects.RESTARTED, subjects.DROPPED))),
+            duration,
+            "events alive",
         ),
         (
             "memory",
-            "How much memory does an event take?",
-            f"as tracemalloc sees it; {on}",
-            bars,
-            [measured(sizes)],
-            "{:,.0f} B".format,
+            "How much memory do many events take?",
+            f"by how much a fresh process grows; {on}",
+            lines,
+            [one for one in sizes if one[1]],
+            memory,
+            "events alive",
         ),
-        ("versions", "What does is_set() cost, by Python version?", "the loop itself taken off", bars, versions, duration),
     )
     return {name: (title, draw(title, subtitle, *rest)) for name, title, subtitle, draw, *rest in drawn}
 
 
-def readme_table(run):
-    rows = []
-    for name, row in run.rows:
-        if name not in README_ROWS:
-            continue
-        ours = row["fastevent"]
-        others = (
-            (row[one], f" ({number(row[one] / ours)} x)") if row[one] else (None, "") for one in ("threading.Event", "wrapper")
-        )
-        rows.append(
-            [
-                code(name),
-                quantity(name, ours),
-                *(quantity(name, value) + times for value, times in others),
-                quantity(name, row["floor"]),
-            ]
-        )
-    return table(["", "fastevent", "`threading.Event`", "wrapper¹", "floor²"], rows)
+# The pages
 
 
 def readme(run):
+    rows = []
+    for name in README_ROWS:
+        ours = run.get(name)
+        others = ((run.get(name, one), one) for one in ("threading.Event", "wrapper"))
+        times = [quantity(name, value) + (f" ({number(value / ours)} x)" if value else "") for value, _ in others]
+        rows.append([code(name), quantity(name, ours), *times, quantity(name, run.get(name, "floor"))])
     return [
         "![What does a poll cost?](docs/img/poll.svg)",
         "",
-        f"CPython {run.python}; {machine(run)}:",
+        f"CPython {run.python}; {run.machine()}:",
         "",
-        *readme_table(run),
+        *table(["", "fastevent", "`threading.Event`", "wrapper¹", "floor²"], rows),
     ]
 
 
-def replace_between(path, lines):
-    begin, end = "<!-- performance: from `make bench-report` -->", "<!-- performance: end -->"
-    before, _, rest = path.read_text("utf-8").partition(begin)
-    _, found, after = rest.partition(end)
-    if not found:
-        raise SystemExit(f"{path}: no {begin} … {end}")
-    path.write_text("\n".join([before + begin, *lines, end]) + after, "utf-8")
-
-
-def code(name):
-    """Mark up what is Python in the name of a row."""
-    return re.sub(r"[\w.]+\([^)]*\)|\bflag\b", r"`\g<0>`", name)
-
-
-PAGE = """\
-# Performance
-
-Measured {when} on {machine}, with CPython {pythons}, by
-
-```sh
-{commands}
-```
-
-A time is the minimum of 64 rounds of at least a millisecond, which all subjects take in turns, with that of the empty loop
-taken off. A hand-over and the start of a thread are measured on one processor: waking another one costs more than what is
-measured. Compare numbers within one interpreter only: they are from one run.
-
-{images}
-
-## What is promised
-
-What was missed in this run is in bold.
-
-{promised}
-
-- `check_timeout()` reads a clock, and the cheapest one takes about 4 ns: next to an empty method of 5 ns, that is a lot.
-- A callback is added and called by code in Python, as children are. Its cost is that of some ten calls of functions.
-- `Event()` makes an instance of a Python class, and the floor of that is in the tables below: where `threading.Event()` itself
-  costs less than ten of those, nothing that can take its place is ten times faster.
-- `set()` keeps the GIL while it wakes a thread. Letting go of it would make a hand-over faster if the other thread soon waits
-  again. But if the other thread computes, `set()` would wait for the GIL, for milliseconds.
-- With the GIL, `set()` wakes 32 threads, and each of them wakes another one. So it takes as long with any number of waiters.
-
-## Where another event is faster or smaller
-
-{behind}
-
-## Every operation
-
-The columns "÷ it" are shares of `threading.Event`: 0.5 takes half as long. Where it has no such operation, they are times.
-
-{operations}
-
-{notes}
-
-## How cost grows
-
-With CPython {python}: one `set()`, until the last waiter runs Python code:
-
-{waiting}
-
-Many events alive at once: what making one costs, with the work of the garbage collector, and by how much a fresh process grows
-for each:
-
-{alive}
-{free_threaded}"""
-FREE_THREADED = """
-Polling threads with CPython {python}: nanoseconds per poll, whichever thread makes it. There were {processors} processors:
-more threads than that cannot make it any faster.
-
-{pollers}
-
-Without the GIL, a thread that reaches the event by an attribute, a global or a closure counts a reference to it, and threads
-that share an event write to one place in memory. On 3.14t two threads that poll `self.stop.is_set()` took 204 ns for each
-poll, one alone 63 ns. A local variable costs nothing, because 3.14 borrows it: 49 and 50 ns. So write
-
-```python
-stop = self.stop
-while not stop.is_set():
-    ...
-```
-
-or give each thread a child of the event.
-"""
-
-
-def page(runs, main):
-    notes = [
-        f"- **{one.name}**{' ' + version if (version := main.info['versions'].get(one.distribution)) else ''}: {one.note}."
-        for one in SUBJECTS
-        if one.note
-    ]
-    notes += [f"- not measured on {run.minor}: {name} ({why})" for run in runs for name, why in run.info["missing"].items()]
+def measured(runs, main):
     commands = [f"make bench PYTHON=python{run.minor} VENV=.venv-{run.minor}" for run in runs]
-    free_threaded = "".join(
-        FREE_THREADED.format(python=run.python, processors=run.info["processors"], pollers="\n".join(pollers(run)))
-        for run in runs
-        if run.minor.endswith("t")
-    )
-    return PAGE.format(
-        when=main.when,
-        machine=machine(main),
-        pythons=", ".join(run.python for run in runs),
-        python=main.python,
-        commands="\n".join(commands),
-        images="\n\n".join(f"![{title}](img/{name}.svg)" for name, (title, _) in plots(runs, main).items()),
-        promised="\n".join(promised(runs)),
-        behind="\n".join(behind(runs)),
-        operations="\n\n".join("\n".join([f"### CPython {run.python}", "", *operations(run)]) for run in runs),
-        notes="\n".join(notes),
-        waiting="\n".join(waiting(main)),
-        alive="\n".join(alive(main)),
-        free_threaded=free_threaded,
-    )
+    pythons = ", ".join(run.python for run in runs)
+    return [f"Measured {main.when} on {main.machine()}, with CPython {pythons}, by", "", "```sh", *commands, "```"]
+
+
+def replace_between(path, contents):
+    """Replace what stands between the markers of each of the *contents*, by name."""
+    page = path.read_text("utf-8")
+    for name, content in contents.items():
+        marker, end = f"<!-- performance: {name} -->", "<!-- performance: end -->"
+        before, found, rest = page.partition(marker)
+        _, ended, after = rest.partition(end)
+        if not (found and ended):
+            raise SystemExit(f"{path}: no {marker} … {end}")
+        page = "\n".join([before + marker, *content, end]) + after
+    path.write_text(page, "utf-8")
 
 
 def version_key(run):
@@ -463,12 +462,23 @@ def main(paths):
     if not runs:
         raise SystemExit("no JSON: make bench first")
     main_run = next((run for run in runs if run.minor == README_PYTHON), runs[0])
-    images = ROOT / "docs/img"
-    images.mkdir(exist_ok=True)
-    for name, (_, content) in plots(runs, main_run).items():
-        (images / f"{name}.svg").write_text(content, "utf-8")
-    (ROOT / "docs/performance.md").write_text(page(runs, main_run), "utf-8")
-    replace_between(ROOT / "README.md", readme(main_run))
+    images = plots(runs, main_run)
+    for name, (_, content) in images.items():
+        (ROOT / f"docs/img/{name}.svg").write_text(content, "utf-8")
+    (ROOT / "docs/performance.json").write_text(json.dumps(data(runs), indent=1) + "\n", "utf-8")
+    page = {
+        "measured": measured(runs, main_run),
+        "promised": promised(runs),
+        "behind": behind(runs),
+        "operations": operations(runs),
+        "peers": peers(main_run),
+        "alive": alive(main_run),
+        "beside": beside(main_run),
+        "processes": processes(main_run),
+        "pollers": pollers(runs),
+    }
+    replace_between(ROOT / "docs/performance.md", page)
+    replace_between(ROOT / "README.md", {"from `make bench`": readme(main_run)})
 
 
 if __name__ == "__main__":

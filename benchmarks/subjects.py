@@ -23,33 +23,38 @@ FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 if FREE_THREADED:
     os.environ["EVENTFD_PUREPYTHON"] = "1"  # its extension would bring the GIL back for everybody
 
+# What is measured, if it is no operation of the table below. Braces stand for the numbers that it depends on.
 HANDOVER = "hand-over to a thread"
 THREAD = "Thread: start and join"
+SCOPE = "async with Event(300), entered and left"
 MEMORY = "memory per event"
 CHILD_MEMORY = "memory per child"
-WAKING = "one set() until the last waiter runs"  # and, with a number of waiters:
-SETTING = "one set() with waiters"
-WAKING_BESIDE = "the same beside a thread that computes"
-SETTING_BESIDE = "one set() with waiters beside a thread that computes"
-CHILDREN = "one set() of a parent, for each child"
-POLLERS = "polls of many threads"
-ALIVE = "events alive"
-MADE, RESTARTED, DROPPED = (f"a self-setting event among many, {what}" for what in ("made", "restarted", "dropped"))
-LAG = "lag of a wait()"
+WAKING = "set() until the last of {:,} waiters runs"
+SETTING = "set() itself with {:,} waiters"
+WAKING_BESIDE = "set() until the last of {:,} waiters runs, beside a thread that computes"
+SETTING_BESIDE = "set() itself with {:,} waiters, beside a thread that computes"
+CHILDREN = "set() of a parent of {:,} children, for each"
+ALIVE = "one of {:,} events, made"
+ALIVE_MEMORY = "memory of one of {:,} events"
+MADE, RESTARTED, DROPPED = (f"one of {{:,}} self-setting events, {what}" for what in ("made", "restarted", "dropped"))
+TIMER_MEMORY = "memory of one of {:,} self-setting events"
+POLLERS = "{} by {} threads, {}"
+LAG = "lag of wait() after a deadline"
 LAG_SLEEPING = "lag of a poller that sleeps 1 ms"
 LAG_POLLING = "lag of a poller without a pause"
-SCOPE = "async with, entered and left"
-CHILD = "a child, made and dropped"
-TIMED_CHILD = "a child with a timeout, made and dropped"
-SELF_SETTING = "a self-setting event, made and dropped"
-CALLBACK = "a callback, added, called and cleared"
 
 # Of events that several processes hold:
-SHARED_POLL = "is_set()"
-SHARED_MADE = "made and dropped"
+SHARED_POLL = "is_set() of an event of processes"
+SHARED_MADE = "an event of processes, made and dropped"
 BETWEEN = "hand-over to another process"
-MANY_EVENTS = "1,000 events set, until another process has seen them: each"
-MANY_PROCESSES = "one set(), until 100 processes have seen it"
+MANY_EVENTS = "set() of 1,000 events until another process has seen them, for each"
+MANY_PROCESSES = "set() until 100 processes have seen it"
+
+# Operations that the report names:
+SELF_SETTING = "a self-setting event, made and dropped"
+CHILD = "a child, made and dropped"
+TIMED_CHILD = "a child with a timeout, made and dropped"
+CALLBACK = "a callback, added, called and cleared"
 
 OURS = {"threading": None, "wrapper": None}  # which have no such operation
 
