@@ -280,11 +280,12 @@ def test_a_set_during_add_callback_calls_it(Event):
     for clear in False, True:
 
         class Late(Event):
-            def _fe_enable_notify(self, clear=clear):
-                sets = super()._fe_enable_notify()
+            def _fe_register(self, *arguments, clear=clear):
+                sets = self._fe_read().sets
                 self.set()
                 if clear:
                     self.clear()
+                super()._fe_register(*arguments)
                 return sets
 
         event, calls = Late(), []
@@ -294,9 +295,10 @@ def test_a_set_during_add_callback_calls_it(Event):
 
 def test_a_set_during_child_sets_it(Event):
     class Late(Event):
-        def _fe_enable_notify(self):
-            sets = super()._fe_enable_notify()
+        def _fe_register(self, *arguments):
+            sets = self._fe_read().sets
             self.set("meanwhile")
+            super()._fe_register(*arguments)
             return sets
 
     assert Late().child().reason == "meanwhile"

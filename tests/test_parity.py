@@ -9,7 +9,7 @@ from conftest import CORES
 pytestmark = pytest.mark.skipif("c" not in CORES, reason="the Python core is alone here")
 
 PUBLIC = ["set", "clear", "is_set", "wait", "check_timeout", "check", "isSet", "flag", "reason"]
-PUBLIC += ["_fe_try_set", "_fe_reset", "_fe_restart", "_fe_enable_notify", "_fe_set_since", "_fe_read", "_fe_period"]
+PUBLIC += ["_fe_try_set", "_fe_reset", "_fe_restart", "_fe_register", "_fe_set_since", "_fe_read", "_fe_period"]
 PUBLIC += ["_fe_deadline", "_fe_waiters", "_fe_call_once", "_at_fork_reinit"]
 
 

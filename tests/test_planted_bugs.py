@@ -298,7 +298,12 @@ def does_not_look_again(core):
 
 
 def calls_callbacks_for_a_set_of_the_past(core):
-    replace(core, _fe_enable_notify=lambda original, self: original(self) - 1)
+    def register(original, self, kind, key, subscriber):
+        sets = original(self, kind, key, subscriber)
+        getattr(self, kind)[key] = subscriber, sets - 1
+        return sets
+
+    replace(core, _fe_register=register)
 
 
 @pytest.mark.parametrize(

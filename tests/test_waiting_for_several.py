@@ -290,10 +290,10 @@ def test_an_own_timeout_during_a_set_is_late(fastevent, set_on_timeout):
 
 def test_a_set_during_the_registration_counts(fastevent, Event):
     class Hasty(Event):
-        def _fe_enable_notify(self):
+        def _fe_register(self, *arguments):
             self.set()
             self.clear()
-            return super()._fe_enable_notify()
+            return super()._fe_register(*arguments)
 
     event = Hasty()
     assert fastevent.wait_all([event], TIMEOUT)

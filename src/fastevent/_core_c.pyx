@@ -38,6 +38,7 @@ searched exhaustively.
 """
 
 cimport cython
+from cpython.dict cimport PyDict_SetItem
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.float cimport PyFloat_AS_DOUBLE
 from cpython.object cimport PyObject
@@ -48,11 +49,11 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 # Kept in C variables, because module globals are cleared at exit before the last finalizers run.
 cdef int64_t LONGEST_WAIT
 cdef object implicit_timeout, ended_error, clear_and_notify, expire, set_and_notify, State
-cdef object Period, event_seconds, longest_wait, wait_seconds, NO_SUBSCRIBERS
+cdef object Children, NO_SUBSCRIBERS, Period, event_seconds, longest_wait, wait_seconds
 cdef object new_tuple = tuple.__new__  # a named tuple's own takes three times as long
 from fastevent._config import implicit_timeout
 from fastevent._errors import ended_error
-from fastevent._notify import NO_SUBSCRIBERS, State, clear_and_notify, expire, set_and_notify
+from fastevent._notify import NO_SUBSCRIBERS, Children, State, clear_and_notify, expire, set_and_notify
 from fastevent._time import LONGEST_WAIT, Period, event_seconds, longest_wait, wait_seconds
 
 
@@ -326,13 +327,19 @@ cdef class EventCore:
         unlock_mutex(&self._mutex)
         return nearer if in_time else None
 
-    def _fe_enable_notify(self):
-        """Have every `set()` from now on notify subscribers. Return how often the event has been set."""
-        cdef uint64_t sets
+    def _fe_register(self, str kind not None, key, subscriber):
+        """Add a *subscriber* to the dict of that *kind*, with the event's count of sets. Return that count."""
+        cdef uint64_t count
+        cdef int which = CHILDREN if kind == "_fe_children" else CALLBACKS if kind == "_fe_callbacks" else WAKERS
         lock(self)
         store_bits_release(&self._bits, self._bits | HAS_SUBSCRIBERS)
-        sets = self._sets
+        count = self._sets
         unlock_mutex(&self._mutex)
+        sets = count
+        subscribers = get_extra(self, which, None)
+        if subscribers is None:
+            subscribers = set_extra(self, which, Children() if which == CHILDREN else {}, False)
+        PyDict_SetItem(subscribers, key, (subscriber, sets))
         return sets
 
     def _fe_set_since(self, uint64_t sets):
@@ -434,10 +441,6 @@ cdef class EventCore:
     @_fe_name.setter
     def _fe_name(self, name):
         set_extra(self, NAME, name, True)
-
-    def _fe_own_dict(self, str name not None, new not None):
-        """Return the event's own dict of subscribers of that *name*, which is *new* unless there is one."""
-        return set_extra(self, CHILDREN if name == "_fe_children" else CALLBACKS if name == "_fe_callbacks" else WAKERS, new, False)
 
     @property
     def _fe_has_options(self):

@@ -152,7 +152,7 @@ class EventCore:
     else:
         _fe_children: Children
         _fe_callbacks: dict[object, tuple[Callable[[Any], object], int]]
-        _fe_wakers: dict[Waker, None]
+        _fe_wakers: dict[Waker, tuple[None, int]]
         _fe_parents: tuple[Any, ...]
         _fe_name: str | None
 
@@ -392,9 +392,12 @@ class EventCore:
                 finish(*arguments)
             raise
 
-    def _fe_enable_notify(self) -> int:
-        """Have every `set()` from now on notify subscribers. Return how often the event has been set."""
-        return self._fe_newest().sets
+    def _fe_register(self, kind: str, key: Any, subscriber: Any) -> int:
+        """Add a *subscriber* to the dict of that *kind*, with the event's count of sets. Return that count."""
+        sets = self._fe_newest().sets
+        subscribers = vars(self).setdefault(kind, Children() if kind == "_fe_children" else {})
+        subscribers[key] = subscriber, sets
+        return sets
 
     def _fe_set_since(self, sets: int) -> bool:
         """Return whether the event is set, or has been set since its count of sets was *sets*."""
@@ -430,10 +433,6 @@ class EventCore:
     def _fe_waiters(self) -> list[int]:
         """Return the idents of the threads in `wait()`."""
         return [waiter.thread for waiter in list(self._fe_newest().waiters) if waiter.is_here()]
-
-    def _fe_own_dict(self, name: str, new: Any) -> Any:
-        """Return the event's own dict of subscribers of that *name*, which is *new* unless there is one."""
-        return vars(self).setdefault(name, new)
 
     def _fe_call_once(self, key: object, function: Callable[[Any], object]) -> None:
         """Take the callback of that *key* out and call *function*; do nothing if it has been taken out before."""

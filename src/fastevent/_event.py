@@ -78,7 +78,7 @@ class Event(EventCore, ThreadingEvent):
     # Private names begin with `_fe_`, because classes derived from `threading.Event` have names of their own.
 
     def _fe_init_options(self, parents: Iterable[EventCore], set_on_timeout: bool, name: str | None) -> None:
-        """Do the part of `__init__` that few events need, and end what an earlier `__init__` began."""
+        """Do the part of `__init__` that few events need."""
         if type(parents) is not tuple:
             if not isinstance(parents, (list, Iterable)):  # most are a list, which is quick to tell
                 raise TypeError(f"parents must be an iterable of fastevent.Event objects, not {parents!r}")
@@ -86,25 +86,10 @@ class Event(EventCore, ThreadingEvent):
         for parent in parents:
             if not isinstance(parent, Event):
                 raise TypeError(f"a parent must be a fastevent.Event, not {parent!r}")
-        if name is not None and not isinstance(name, str):
-            raise TypeError(f"name must be a text, not {name!r}")
         if set_on_timeout and self._fe_period().timeout is None:
             raise ValueError("set_on_timeout=True needs a timeout, not None")
-        for parent in self._fe_parents:  # of an earlier call
-            remove_child(parent, self)
-        event: Any = self  # by the name of `self`, the interpreter would make room for these in every event
-        event._fe_has_options = True
-        event._fe_parents = parents
-        if name is not None or self._fe_name is not None:
-            event._fe_name = name
-        if set_on_timeout or self._fe_self_setting:
-            event._fe_self_setting = bool(set_on_timeout)
-            schedule(self)
-        for parent in parents:
-            add_child(parent, self)
-        if set_on_timeout and Event.check_timeout(self):
-            expire(self)
-        if self._fe_wakers:  # an earlier set() is undone: a descriptor must follow
+        _take_options(self, parents, set_on_timeout, name)
+        if self._fe_has_descriptor:  # an earlier set() is undone, and the descriptor must follow
             wake_wakers(self)
 
     @_Attribute
@@ -203,11 +188,11 @@ class Event(EventCore, ThreadingEvent):
 
         Thread safety: safe on shared objects.
         """
-        if timeout is None:
-            child = Event.__new__(Event)
-            child._fe_init_options((self,), False, name)
-            return child
-        return Event(timeout, parents=(self,), set_on_timeout=True, name=name)
+        child = Event.__new__(Event)
+        if timeout is not None:
+            child._fe_start_at(event_seconds(timeout), monotonic_ns())
+        _take_options(child, (self,), timeout is not None, name)
+        return child
 
     def add_callback(self: _E, function: Callable[[_E], object]) -> None:
         """Have *function* called with the event, once, the next time it is set; at once if it is set already.
@@ -370,6 +355,28 @@ class Event(EventCore, ThreadingEvent):
             f"cannot pickle or copy {self!r}: threads of this process wait for this very object; "
             "a fastevent.SharedEvent can be sent to other processes"
         )
+
+
+def _take_options(event: Any, parents: tuple[Any, ...], set_on_timeout: bool, name: str | None) -> None:
+    """Give the *event* what few events have, and end what an earlier `__init__` began."""
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"name must be a text, not {name!r}")
+    if event._fe_has_options:
+        for parent in event._fe_parents:
+            remove_child(parent, event)
+        event._fe_parents, event._fe_name, event._fe_self_setting = (), None, False
+    event._fe_has_options = True
+    if name is not None:
+        event._fe_name = name
+    if set_on_timeout:
+        event._fe_self_setting = True
+        schedule(event)
+    if parents:
+        event._fe_parents = parents
+        for parent in parents:
+            add_child(parent, event)
+    if set_on_timeout and Event.check_timeout(event):
+        expire(event)
 
 
 attach(Event)

@@ -89,11 +89,13 @@ def _set_and_notify(event: Any, reason: object, only_if_expired: bool, call: Cal
     # At the end of the stack, this raises RecursionError before the flag is set, or else there is room for the children, too.
     if event is not None:
         event._fe_try_set(reason, pending, only_if_expired)
-    reached: set[tuple[int, int]] = set()
+    reached: set[tuple[int, int]] | None = None
     for parent, sets, cause in pending:  # grows as children are set, so a tree of any depth takes no recursion
-        if parent._fe_children and (id(parent), sets) not in reached:
+        children = parent._fe_children
+        if children and (reached is None or (id(parent), sets) not in reached):
+            reached = reached or set()
             reached.add((id(parent), sets))
-            for reference, registered_at in list(parent._fe_children.values()):
+            for reference, registered_at in list(children.values()):
                 if registered_at < sets and (child := reference()) is not None:
                     child._fe_try_set(cause, pending)
     for changed, _, _ in pending:
@@ -101,8 +103,9 @@ def _set_and_notify(event: Any, reason: object, only_if_expired: bool, call: Cal
             wake_wakers(changed)
     error = None
     for changed, sets, _ in pending:
-        if changed._fe_callbacks:
-            for key, (function, registered_at) in list(changed._fe_callbacks.items()):
+        callbacks = changed._fe_callbacks
+        if callbacks:
+            for key, (function, registered_at) in list(callbacks.items()):
                 if registered_at < sets:
                     try:
                         call(changed, key, function)
@@ -196,8 +199,7 @@ def wake_wakers(event: Any) -> None:
 
 def subscribe(event: Any, waker: Waker) -> int:
     """Add *waker*. Return the event's count of sets: the event has been set since, or is set, if `_fe_set_since()` says so."""
-    registered_at: int = event._fe_enable_notify()
-    event._fe_own_dict("_fe_wakers", {})[waker] = None
+    registered_at: int = event._fe_register("_fe_wakers", waker, None)
     return registered_at
 
 
@@ -219,32 +221,28 @@ def add_callback(event: Any, function: Callable[[Any], object]) -> None:
     """Have *function* called at the next set(); now if the event is set."""
     if type(function) is not FunctionType or function.__code__.co_flags & CO_COROUTINE:
         check_callback(function)
-    registered_at = event._fe_enable_notify()
     key = object()
-    callbacks = event._fe_callbacks
-    if callbacks is NO_SUBSCRIBERS:
-        callbacks = event._fe_own_dict("_fe_callbacks", {})
-    callbacks[key] = function, registered_at
-    if event._fe_set_since(registered_at):
+    if event._fe_set_since(event._fe_register("_fe_callbacks", key, function)):
         call_now(event, key, function)
 
 
 def remove_callback(event: Any, function: Callable[[Any], object]) -> int:
     """Remove *function*. Return how many times it had been added and not been called yet."""
-    keys = [key for key, (added, _) in list(event._fe_callbacks.items()) if added == function]
-    return sum(event._fe_callbacks.pop(key, None) is not None for key in keys)
+    removed = 0
+    callbacks = event._fe_callbacks
+    for key, (added, _) in list(callbacks.items()):
+        if added == function and callbacks.pop(key, None) is not None:
+            removed += 1
+    return removed
 
 
 def add_child(parent: Any, child: Any) -> None:
     """Have every set() of *parent* set *child*; set it now if *parent* is set."""
-    registered_at = parent._fe_enable_notify()
-    children = parent._fe_children
-    if children is NO_SUBSCRIBERS:
-        children = parent._fe_own_dict("_fe_children", Children())
-    elif len(children) >= children.limit:
-        children.drop_dead()
     key, reference = object(), ref(child)
-    children[key] = reference, registered_at
+    registered_at = parent._fe_register("_fe_children", key, reference)
+    children = parent._fe_children
+    if len(children) > children.limit:
+        children.drop_dead()
     if parent._fe_set_since(registered_at):
         sets, is_set, reason = parent._fe_read()
         if is_set:

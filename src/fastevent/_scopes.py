@@ -384,9 +384,7 @@ def callback(
 @contextmanager
 def _registered(event: Any, callback: _Callback) -> Iterator[None]:
     try:
-        registered_at = event._fe_enable_notify()
-        event._fe_own_dict("_fe_callbacks", {})[callback] = callback, registered_at
-        if event._fe_set_since(registered_at):
+        if event._fe_set_since(event._fe_register("_fe_callbacks", callback, callback)):
             call_now(event, callback, callback)
         yield
     finally:

@@ -16,7 +16,7 @@ from fastevent import _hub
 from fastevent._core import attach_polls
 from fastevent._event import Event
 from fastevent._hub import Home, Key, Reference
-from fastevent._notify import Waker, set_and_notify
+from fastevent._notify import Waker, set_and_notify, subscribe
 from fastevent._reasons import decode, encode
 
 _numbers = count(1)
@@ -43,12 +43,10 @@ class SharedEvent(Event):
 
     __module__ = "fastevent"
 
-    # Not in the instance's `__dict__`: as long as an event has none, a poll takes half the time.
-    __slots__ = ("_fe_key", "_fe_wakers")
+    __slots__ = ("_fe_key",)  # not in the instance's `__dict__`: as long as an event has none, a poll takes half the time
 
     if TYPE_CHECKING:
         _fe_key: Key
-        _fe_wakers: dict[Waker, None]
 
     def __init__(
         self,
@@ -60,7 +58,6 @@ class SharedEvent(Event):
     ) -> None:
         if hasattr(self, "_fe_key"):
             raise TypeError(f"{self!r} cannot be initialised again, as other processes may hold it: make a new SharedEvent")
-        self._fe_wakers = {}
         super().__init__(timeout, parents=parents, set_on_timeout=set_on_timeout, name=name)
         _share(self, (_hub.hub.home(), next(_numbers)))
 
@@ -105,7 +102,6 @@ def _arrive(
     key = Home(*home), number
     if not _hub.hub.held(key):
         event = SharedEvent.__new__(SharedEvent)
-        event._fe_wakers = {}
         if timeout is not None:
             event._fe_start_at(timeout, start)
         if cause is not None:
@@ -121,7 +117,6 @@ def _share(event: SharedEvent, key: Key) -> None:
     event._fe_key = key
     reference = Reference(event, _hub.forget)
     reference.key = key
-    event._fe_enable_notify()
-    event._fe_wakers[Waker(partial(_hub.notify, reference))] = None
+    subscribe(event, Waker(partial(_hub.notify, reference)))
     _hub.hub.hold(reference)
     _hub.notify(reference)
