@@ -235,7 +235,11 @@ SUBJECTS = (
         "threading_value_event:ThreadingValueEvent",
         "threading-value-event",
         like="threading",
-        says={"set() and clear()": ("E()", "event.set(True); event.clear()"), HANDOVER: None},
+        says={
+            "set() and clear()": ("E()", "event.set(True); event.clear()"),
+            "wait() on a set event": ("E(); event.set(True)", "event.wait()"),
+            HANDOVER: None,
+        },
         note="its `set()` takes a value, which its `wait()` returns",
     ),
     Subject("multiprocessing", "multiprocessing:Event", like="threading", note="works between processes: what that costs"),

@@ -242,15 +242,19 @@ def test_a_subclass_shows_its_own_signature(Event):
 
 
 def test_autospec(Event):
-    double = mock.create_autospec(Event, instance=True)
-    double.wait.return_value = True
-    assert double.wait(timeout=1) is True
-    double.wait.assert_called_once_with(timeout=1)
-    with pytest.raises(TypeError):
-        double.wait(1, 2, 3)
-    with pytest.raises(AttributeError):
-        double.cancel()
-    assert isinstance(double, Event) and isinstance(double, threading.Event)
+    for double in mock.create_autospec(Event, instance=True), mock.create_autospec(Event)(), mock.create_autospec(Event()):
+        double.wait.return_value = True
+        assert double.wait(timeout=1) is True
+        double.wait.assert_called_once_with(timeout=1)
+        double.set(), double.set("reason"), double.set(reason="reason"), double.clear()
+        with pytest.raises(TypeError):
+            double.wait(1, 2, 3)
+        with pytest.raises(AttributeError):
+            double.cancel()
+        assert isinstance(double, Event) and isinstance(double, threading.Event)
+    for method, arguments in (double.wait, (1, 2)), (double.set, (1, 2)), (double.clear, (1,)), (double.child, (1, 2)):
+        with pytest.raises(TypeError):  # the last double, of an event, knows how many there are
+            method(*arguments)
 
 
 @pytest.mark.parametrize("name", ["set", "is_set", "clear", "check_timeout", "wait"])

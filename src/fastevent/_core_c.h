@@ -135,7 +135,7 @@ static void watch_forks(void) {}
 static double implicit_seconds;
 static uint32_t implicit_known;
 
-/* What __init__ is while nobody replaces it. */
+/* The type's __init__ as attach() found it. Another one has been put there since if they differ. */
 static initproc core_init;
 
 /* Only object.__new__ refuses an abstract class. On 3.12 only it gives an instance the array of attribute values that the

@@ -41,8 +41,12 @@ cimport cython
 from cpython.dict cimport PyDict_SetItem
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.float cimport PyFloat_AS_DOUBLE
+from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
 from cpython.object cimport PyObject
+from cpython.pythread cimport PY_LOCK_ACQUIRED, PyLockStatus, PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock
+from cpython.pythread cimport PyThread_release_lock, PyThread_type_lock
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, Py_XINCREF
+from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.math cimport NAN, isnan
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -88,7 +92,6 @@ cdef extern from "_core_c.h":
     void unlock_mutex(Mutex *mutex) noexcept nogil
     void reset_mutex(Mutex *mutex) noexcept nogil
 
-    ctypedef void *PyThread_type_lock
     ctypedef struct Waiter:
         Waiter *previous
         Waiter *next
@@ -150,24 +153,11 @@ cdef extern from *:
     object PyDescr_NewMethod(type cls, PyMethodDef *definition)
     object PyDescr_NewMember(type cls, PyMemberDef *definition)
     long long PyLong_AsLongLongAndOverflow(object number, int *overflow) noexcept
-    Py_ssize_t PyTuple_GET_SIZE(object items) noexcept
-    PyObject *PyTuple_GET_ITEM(object items, Py_ssize_t index) noexcept
     int PyUnicode_CompareWithASCIIString(object text, const char *ascii) noexcept
     Py_ssize_t PyVectorcall_NARGS(size_t nargsf) noexcept
 
-    void *PyMem_RawMalloc(size_t size) noexcept nogil
-    void *PyMem_RawCalloc(size_t count, size_t size) noexcept nogil
-    void PyMem_RawFree(void *memory) noexcept nogil
-    ctypedef enum PyLockStatus:
-        PY_LOCK_FAILURE
-        PY_LOCK_ACQUIRED
-        PY_LOCK_INTR
     unsigned long PyThread_get_thread_ident() noexcept nogil
-    PyThread_type_lock PyThread_allocate_lock() noexcept nogil
-    void PyThread_free_lock(PyThread_type_lock lock) noexcept nogil
-    bint PyThread_acquire_lock(PyThread_type_lock lock, bint blocking) noexcept nogil
     PyLockStatus PyThread_acquire_lock_timed(PyThread_type_lock lock, long long microseconds, bint interruptible) noexcept nogil
-    void PyThread_release_lock(PyThread_type_lock lock) noexcept nogil
 
 
 @cython.no_gc  # see visit_event()
@@ -510,8 +500,8 @@ cdef inline object get_extra(EventCore self, int which, object default):
     return default if found == NULL else steal(found)
 
 
-cdef object set_extra(EventCore self, int which, object item, bint anew):
-    """Set an extra; unless *anew*, only if there is none. Return what it is then."""
+cdef object set_extra(EventCore self, int which, object item, bint replace):
+    """Set an extra; unless *replace*, only if there is none. Return what it is then."""
     cdef Extras *extras = NULL
     cdef PyObject *before
     if not has_extras(self):
@@ -523,7 +513,7 @@ cdef object set_extra(EventCore self, int which, object item, bint anew):
         store_pointer_release(&self._extras, <PyObject *>extras)
         extras = NULL
     before = (<Extras *>self._extras).items[which]
-    if anew or before == NULL:
+    if replace or before == NULL:
         Py_INCREF(item)
         (<Extras *>self._extras).items[which] = <PyObject *>item
     else:
@@ -533,7 +523,7 @@ cdef object set_extra(EventCore self, int which, object item, bint anew):
     if before == NULL:
         return item
     found = steal(before)  # dropped only now, outside of the mutex
-    return item if anew else found
+    return item if replace else found
 
 
 cdef inline object steal(PyObject *owned):
@@ -550,7 +540,7 @@ cdef void change_bit(EventCore self, uint8_t bit, bint value) noexcept:
 
 
 cdef inline bint try_set_alone(EventCore self, PyObject *reason) noexcept:
-    """Set an event that has no subscribers. Return whether it is such a one."""
+    """Set an event that has no subscribers. Return whether it has none."""
     cdef bint alone
     lock(self)
     alone = not self._bits & HAS_SUBSCRIBERS
@@ -670,7 +660,7 @@ cdef void forget_other_processes(EventCore self) noexcept:
     lock_mutex(&module_mutex)
     if load_process(&self._process) != this_process:
         # A signal handler may have forked during wait(), which may itself be nested in a wait(). That thread goes on waiting here,
-        # unless it is pending: the thread that was to wake it did not come along.
+        # unless it is pending, because the thread that would have woken it does not exist here.
         while self._waiters != NULL:
             waiter = self._waiters
             dequeue(self, waiter)
@@ -755,7 +745,7 @@ cdef bint wait_until(EventCore self, int64_t deadline, bint until_timeout) excep
 
 cdef inline bint is_woken(EventCore self, Waiter *waiter) noexcept:
     cdef bint woken
-    lock(self)  # after a fork in a signal handler, this wakes it if no other thread does: see forget_other_processes()
+    lock(self)  # after a fork in a signal handler, this itself wakes a pending waiter: see forget_other_processes()
     woken = not waiter.queued or waiter.sets != self._sets
     unlock_mutex(&self._mutex)
     return woken

@@ -91,7 +91,7 @@ def _need_stack(frames: int) -> None:
 
 
 def _after_fork_in_child() -> None:
-    # Only this thread lives on, and with it the waits that a signal handler interrupted to fork.
+    # Only this thread exists in the child. If it forked in a signal handler, the waits that the handler interrupted exist, too.
     for waiter, (event, waiters) in list(_waits.__dict__.items()):
         waiter.process = os.getpid()
         if event._fe_is_over(waiters):

@@ -39,7 +39,7 @@ _T = TypeVar("_T")
 
 
 class _Attribute:
-    """A read-only attribute that gives way to an instance's own of that name, as any descriptor without `__set__` does.
+    """A read-only attribute. An instance may have its own of the same name, as with any descriptor without `__set__`.
 
     Classes derived from `threading.Event`, and so perhaps from ours, keep what they like under such names.
     """
@@ -55,8 +55,8 @@ class _Attribute:
 class Event(EventCore, ThreadingEvent):
     """A `threading.Event` with a timeout and with cancellation: a flag that threads and tasks set, poll and wait for.
 
-    *timeout* is in seconds and runs from now, by the clock of `time.monotonic()`. `check_timeout()` tells whether it has
-    passed. Zero times out at once, `inf` never. Without a timeout the event never times out, unless
+    *timeout* is in seconds and runs from now, by the clock of `time.monotonic()`. `check_timeout()` returns whether it
+    has passed. Zero times out at once, `inf` never. Without a timeout the event never times out, unless
     `WORKFLOW_CORE_EVENT_DEFAULT_TIMEOUT` is set. With *set_on_timeout* the event is self-setting: it is set at its deadline,
     with an `EventTimeout` as the reason.
 
@@ -149,7 +149,7 @@ class Event(EventCore, ThreadingEvent):
         first: tuple[int, float] | None = None
         seen: set[int] = set()
         events: list[Any] = [self]
-        for event in events:  # grows
+        for event in events:  # grows as ancestors are found
             if id(event) not in seen:
                 seen.add(id(event))
                 timeout, _, deadline = event._fe_period()
@@ -300,7 +300,7 @@ class Event(EventCore, ThreadingEvent):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        _scopes.leave(self, error)
+        _scopes.set_at_end(self, error)
 
     async def __aenter__(self: _E) -> _E:
         """Return the event, for `async with event:` in `asyncio` or `trio`. The block owns the event: leaving sets it.

@@ -32,7 +32,6 @@ Pending = list[tuple[Any, int, Any]]
 #: How a callback is called: with the event, the callback's key, and its function.
 Caller = Callable[[Any, object, Callable[[Any], object]], object]
 
-
 #: What an event has in place of a dict of subscribers before it has the first one.
 NO_SUBSCRIBERS: dict[Any, Any] = {}
 
@@ -86,7 +85,8 @@ def set_and_notify(event: Any, reason: object = None, only_if_expired: bool = Fa
 
 
 def _set_and_notify(event: Any, reason: object, only_if_expired: bool, call: Caller, pending: Pending) -> None:
-    # At the end of the stack, this raises RecursionError before the flag is set, or else there is room for the children, too.
+    # Near the end of the stack, `_fe_try_set()` raises RecursionError before it sets the flag. If it does not raise, there is
+    # room to set the children, too.
     if event is not None:
         event._fe_try_set(reason, pending, only_if_expired)
     reached: set[tuple[int, int]] | None = None
@@ -169,7 +169,8 @@ def restart(event: Any, seconds: float | None) -> bool:
     """Restart the timeout of the *event*, with *seconds* as the new one if given. Return whether that came in time."""
     try:
         nearer = event._fe_restart(seconds)
-        # The timer comes at an earlier deadline, too, and finds the new one; without a thread, this is a use that starts it.
+        # A later deadline needs no new entry, because the timer comes at the earlier one and finds the later. If there is no
+        # thread, because its start failed after a fork, start it now.
         if nearer or timers.helper.run() is None:
             reschedule(event)
         if nearer:
@@ -194,7 +195,7 @@ def wake_wakers(event: Any) -> None:
             except Exception:
                 log("a waker of %r raised", event)
             else:
-                raise  # a signal handler had raised it
+                raise  # a waker that raises once and then not was interrupted by a signal handler
 
 
 def subscribe(event: Any, waker: Waker) -> int:

@@ -23,7 +23,7 @@ _E = TypeVar("_E")
 _T = TypeVar("_T")
 
 
-def leave(event: Any, error: BaseException | None) -> None:
+def set_at_end(event: Any, error: BaseException | None) -> None:
     """Set the *event* at the end of its block, for the reason that the *error* gives."""
     if error is None:
         event.set()  # without an argument, as a subclass may have it
@@ -181,9 +181,9 @@ class _Block:
         ours, self._error = self._error, None
         try:
             if ours is None or not is_ours:
-                leave(self._event, error)
+                set_at_end(self._event, error)
             else:
-                leave(self._event, ours)
+                set_at_end(self._event, ours)
                 raise ours from ours.__cause__ or error
         finally:
             del ours  # it refers to this frame
@@ -224,7 +224,7 @@ class _TrioBlock(_Block):
         try:
             self._scope.__exit__(error and type(error), error, error and error.__traceback__)
         except BaseException as others:  # what it leaves of a group
-            leave(self._event, others)
+            set_at_end(self._event, others)
             raise
         self._leave(error, self._scope.cancelled_caught)
 
@@ -314,7 +314,7 @@ async def _to_thread(event: Any, function: partial[_T]) -> _T:
         await task.run_in_thread(run, done)
     except (task.Cancelled, KeyboardInterrupt) as cancellation:
         try:
-            leave(event, cancellation)
+            set_at_end(event, cancellation)
         finally:
             if not call.drop():
                 await task.wait_shielded(done)
