@@ -86,8 +86,8 @@ ALIVE = (1_000, 10_000, 100_000, 1_000_000)
 
 #: Why a peer may be faster, where it is.
 WHY = {
-    ("Event()", "cereggii"): "it has no dictionary, takes no weak references and is not seen by the garbage collector; ours is "
-    "an instance of a Python class, which must have them to be a `threading.Event`",
+    ("Event()", "cereggii.AtomicEvent"): "it has no dictionary, takes no weak references and is not seen by the garbage "
+    "collector; ours is an instance of a Python class, which must have them to be a `threading.Event`",
     (HANDOVER, "eventfd"): "it lets go of the GIL while the system wakes the other thread, which makes one switch of threads; "
     "here the woken thread runs into the GIL, or into the event's mutex, that `set()` holds, so the system switches more often",
 }

@@ -215,19 +215,19 @@ SUBJECTS = (
         note="the class that the API reference describes: a `threading.Event` and a timeout inside",
     ),
     Subject(
-        "aiologic",
+        "aiologic.REvent",
         "aiologic:REvent",
         "aiologic",
         like="threading",
-        note="its `REvent`, for coroutines, too; has no timeout of its own",
+        note="an event with `clear()`, for coroutines, too; has no timeout of its own",
     ),
     Subject(
-        "cereggii",
+        "cereggii.AtomicEvent",
         "cereggii:AtomicEvent",
         "cereggii",
         like="threading",
         says={"set() and clear()": None, "wait(0)": None, "wait(0.0005)": None, HANDOVER: None},
-        note="its `AtomicEvent` has neither `clear()` nor a timeout, and Ctrl-C does not end its `wait()`",
+        note="has neither `clear()` nor a timeout, and Ctrl-C does not end its `wait()`",
     ),
     Subject("eventfd", "eventfd:EventFD", "eventfd", like="threading", note="a file descriptor for each event"),
     Subject(
