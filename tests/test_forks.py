@@ -13,6 +13,8 @@ with_the_gil = pytest.mark.skipif(
     sys.implementation.name != "cpython" or not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="CPython with the GIL"
 )
 
+on_cpython = pytest.mark.skipif(sys.implementation.name != "cpython", reason="asks CPython's atexit")
+
 PRELUDE = """
 import _thread, os, signal, sys, threading, time
 from helpers import self_setting, until
@@ -348,6 +350,44 @@ def test_multiprocessing_children_set_their_own(core):
         assert process.exitcode == 0
     """
     run(code, core)
+
+
+@on_cpython
+def test_forks_register_nothing_more_at_exit(core):
+    code = """
+    import atexit
+    event = armed(3600)
+    before = atexit._ncallbacks()
+    for _ in range(3):
+        assert ended(in_child(event.set)) == 0
+    assert _helpers.timers.helper.run() is not None
+    assert atexit._ncallbacks() == before
+    """
+    run(code, core)
+
+
+@on_cpython
+def test_a_child_that_cleared_atexit_waits_for_callbacks(core):
+    """`multiprocessing` clears it in a forked child."""
+    code = """
+    import atexit
+    kept = armed(3600)
+
+    def saves(event):
+        begun.set()
+        time.sleep(0.1)
+        print("saved")
+
+    pid = os.fork()
+    if pid == 0:
+        atexit._clear()
+        begun = threading.Event()
+        event = armed(0.01, saves)
+        begun.wait()
+        sys.exit()
+    assert ended(pid) == 0
+    """
+    assert run(code, core) == "saved\n"
 
 
 def test_a_signal_during_a_fork_stops_no_helper(core):

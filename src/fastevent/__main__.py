@@ -73,6 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = runner if to_run else parser
     if unknown:
         chosen.error(f"unrecognized arguments: {' '.join(unknown)}")
+    facts: dict[str, Any] = {}
     try:
         if to_run:
             if options.kind is None and not os.path.exists(to_run[0]):

@@ -35,6 +35,7 @@ _AWAKE = NEVER + 1  # a thread that is awake has no time until which it sleeps
 _helpers: list[Helper] = []
 _forks: list[None] = []  # an item for each fork in progress, during which no helper starts
 _closed: list[None] = []  # not empty once the interpreter has ended the helpers
+_registered: dict[str, Run] = {}  # not empty once `_at_exit()` is registered in this process
 
 
 class Run:
@@ -77,8 +78,8 @@ class Helper:
         run = Run()
         try:
             if self._runs.setdefault("run", run) is run:
-                atexit.unregister(_at_exit)
-                atexit.register(_at_exit)
+                if _registered.setdefault("", run) is run:  # by one thread, because `atexit` of 3.13t is not for several
+                    atexit.register(_at_exit)
                 _thread.start_new_thread(self._main, (run,))
         except BaseException:  # from a signal handler, perhaps: before the start or after it
             if self.run() is run:
@@ -402,6 +403,7 @@ def _after_fork_in_child() -> None:
     timers.forget()
     if sys.implementation.name != "pypy":  # which crashes where a thread starts during a fork: there, the next use starts it
         _restart_helpers()
+    _registered.clear()  # `multiprocessing` clears the functions of `atexit` after this
 
 
 if hasattr(os, "register_at_fork"):

@@ -208,7 +208,7 @@ def unsubscribe(event: Any, waker: Waker) -> None:
     event._fe_wakers.pop(waker, None)
 
 
-def check_callback(function: object, what: str = "a callback") -> None:
+def check_callback(function: Any, what: str = "a callback") -> None:
     """Raise `TypeError` if *function* cannot be called, or is a coroutine function, which does nothing when it is called."""
     if not callable(function):
         raise TypeError(f"{what} must be callable, not {function!r}")

@@ -186,9 +186,7 @@ def ticks(event: Any, interval: float) -> Iterator[int]:
 def fileno(event: Any) -> int:
     """What `Event.fileno()` does."""
     own = vars(event)
-    descriptor: Descriptor | None = own.get("_fe_descriptor")
-    if descriptor is None:
-        descriptor = own.setdefault("_fe_descriptor", Descriptor(event))
+    descriptor: Descriptor = own.get("_fe_descriptor") or own.setdefault("_fe_descriptor", Descriptor(event))
     if descriptor not in event._fe_wakers:
         event._fe_has_descriptor = True
         subscribe(event, descriptor)

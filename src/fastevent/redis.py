@@ -36,8 +36,8 @@ from fastevent._time import deadline_after, monotonic_ns
 
 try:
     import redis
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError("fastevent.redis needs redis-py: pip install 'fastevent[redis]'", name=error.name) from error
+except ModuleNotFoundError as _error:
+    raise ModuleNotFoundError("fastevent.redis needs redis-py: pip install 'fastevent[redis]'", name=_error.name) from _error
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -106,7 +106,7 @@ class RedisEvents:
         if isinstance(client, redis.RedisCluster) and prefix.partition("{")[2].find("}") < 1:
             raise ValueError(f"the prefix for a cluster must contain a hash tag, as '{{fastevent}}:' does, not {prefix!r}")
         self._link = _Link(client, prefix, expire)
-        self.connected = self._link.connected
+        self.connected: Event = self._link.connected
         finalize(self, self._link.retire).atexit = False
         self._link.start()
 
