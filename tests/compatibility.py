@@ -2,7 +2,7 @@
 
     python tests/compatibility.py stdlib-tests [MODULE ...]   CPython's own, of the interpreter that runs this
     python tests/compatibility.py third-party [PACKAGE ...]   those of packages that live on events
-    python tests/compatibility.py engine                      that of the workflow engine, and tests/test_engine.py
+    python tests/compatibility.py engine                      that of the workflow engine, and our tests of it
     python tests/compatibility.py thread-cost                 what it costs to start and join a thread
 
 Each suite runs in a virtual environment of its own, without the patch and with it over either core. There the patch comes from
@@ -77,9 +77,17 @@ THIRD_PARTY = [
         ["anyio", "pytz", "sqlalchemy<2.1", "tornado"],
         ["-k", "not (etcd or mongodb or redis or rethinkdb or zookeeper)"],
     ),
+    Suite("fasteners==0.20", ["diskcache", "eventlet", "more-itertools"], ["tests"]),
     Suite("opentelemetry-sdk==1.36.0", ["flaky", "opentelemetry-test-utils==0.57b0"], ["tests"]),
     Suite("paho-mqtt==2.1.0", [], ["tests"]),
+    Suite("paramiko==5.1.0", ["icecream", "pytest-relaxed"], ["tests"]),
     Suite("prometheus-client==0.22.1", ["asgiref", "twisted"], ["tests"]),
+    Suite(
+        "python-engineio==4.15.1",
+        ["aiohttp", "pytest-asyncio", "requests", "tornado", "websocket-client"],
+        ["tests/async", "tests/common"],
+    ),
+    Suite("s3transfer==0.19.3", ["awscrt"], ["tests/functional", "tests/unit"]),
     Suite("tenacity==9.1.2", ["tornado", "typeguard"], ["tests"]),
     Suite("tqdm==4.67.1", ["pytest-asyncio", "pytest-timeout", "rich"], ["tests"]),
     Suite("watchdog==6.0.0", ["flaky", "pytest-timeout", "PyYAML"], ["-o", "addopts=", "tests"]),
@@ -88,7 +96,7 @@ THIRD_PARTY = [
 #: The sdist of the engine has its tests without what they import: this is written anew after what they ask of it.
 ENGINE = Suite(
     "ddeutil-workflow==0.0.86",
-    ["aiofiles", "fastapi", "freezegun", "httpx", "pytest-asyncio", "requests"],
+    ["aiofiles", "fastapi", "freezegun", "httpx", "pytest-asyncio", "redis>=5", "requests"],
     ["-o", "log_cli=false", "-o", "asyncio_default_fixture_loop_scope=function", "tests"],
     files={
         "tests/__init__.py": "",
@@ -217,7 +225,7 @@ def environment(name: str, *needs: str) -> Path:
     code = (
         "import sys, threading; print(threading.Event.__module__, getattr(sys.modules.get('fastevent'), 'IMPLEMENTATION', 0))"
     )
-    for mode, expected in ("without", "threading 0"), ("c", "fastevent c"), ("py", "fastevent python"):
+    for mode, expected in ("without", "threading 0"), ("c", "fastevent._event c"), ("py", "fastevent._event python"):
         found = subprocess.run([python, "-c", code], env=inherited(mode), capture_output=True, text=True, check=True).stdout
         if found.strip() != expected:
             raise SystemExit(f"{name}: the mode {mode!r} is not what it says: {found}")
@@ -341,7 +349,8 @@ def third_party(names: list[str], kept: bool) -> bool:
 def engine(names: list[str], kept: bool) -> bool:
     good = package(ENGINE, "engine", kept)
     python = WORK / ENGINE.requirement.partition("==")[0] / "venv/bin/python"
-    ours = [python, "-m", "pytest", "-p", "no:asyncio", "-rP", "--show-capture=stdout", ROOT / "tests/test_engine.py"]
+    tests = [ROOT / "tests/test_engine.py", ROOT / "tests/test_redis.py", "-k", "engine"]
+    ours = [python, "-m", "pytest", "-p", "no:asyncio", "-rPs", "--show-capture=stdout", *tests]
     return subprocess.run(ours, cwd=ROOT, env=inherited("without")).returncode == 0 and good
 
 

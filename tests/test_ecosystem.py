@@ -4,10 +4,13 @@ import contextlib
 import copy
 import dataclasses
 import functools
+import http.client
 import inspect
 import os
 import pydoc
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -18,7 +21,7 @@ from pathlib import Path
 
 import pytest
 from conftest import CORES
-from helpers import CORE_SWITCH, TIMEOUT, python
+from helpers import CORE_SWITCH, TIMEOUT, python, until
 
 
 def package_folder():
@@ -289,3 +292,102 @@ def test_self_setting_events_under_gevent(core, monkey_first):
     assert event.is_set()
     """
     python(code, core)
+
+
+def test_the_patch_under_eventlet(core):
+    """It refuses after the monkey patching, where a `wait()` would stop the hub; over the Python core it works."""
+    pytest.importorskip("eventlet", reason="make ecosystem installs it")
+    code = """if True:
+        import warnings
+        warnings.simplefilter("ignore")  # it is deprecated
+        import eventlet
+        eventlet.monkey_patch()
+        import fastevent, threading
+        try:
+            fastevent.patch_threading()
+        except RuntimeError as error:
+            print(str(error)[:50])
+        event, answers = threading.Event(), []
+        waiter = threading.Thread(target=lambda: answers.append(event.wait(60)))
+        waiter.start()
+        threading.Timer(0.01, event.set).start()
+        waiter.join()
+        print(type(event).__module__, answers)
+    """
+    refused = "patch_threading() would stop all green threads at \nthreading [True]\n"
+    assert python(code, core) == (refused if core == "c" else "fastevent._event [True]\n")
+
+
+#: What servers serve: their class of events, once one was waited for.
+SERVED = """
+import asyncio, threading
+try:
+    import celery
+except ImportError:
+    celery = None
+
+def answer():
+    event = threading.Event()
+    threading.Timer(0.01, event.set).start()
+    return f"{event.wait(60)} {type(event).__module__}"
+
+def wsgi(environ, start_response):
+    start_response("200 OK", [])
+    return [answer().encode()]
+
+async def asgi(scope, receive, send):
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": (await asyncio.to_thread(answer)).encode()})
+
+if celery:
+    tasks = celery.Celery("served", broker="filesystem://", backend="file://.")
+    tasks.conf.broker_transport_options = dict.fromkeys(["data_folder_in", "data_folder_out", "control_folder"], ".")
+    task = tasks.task(answer)
+"""
+
+SERVERS = {
+    "celery": ["-A", "served", "worker", "--concurrency", "2"],
+    "gunicorn": ["--bind", "127.0.0.1:0", "--workers", "2", "--threads", "2", "served:wsgi"],
+    "uvicorn": ["--port", "0", "served:asgi"],
+}
+
+
+def used(name, folder, *run, **switch):
+    """Start a server, use it, and end it by SIGTERM. Return its answer and its exit code."""
+
+    def port():
+        return re.search(r"http://127\.0\.0\.1:(\d+)", (folder / "log").read_text())
+
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("FASTEVENT_")}
+    options = {"cwd": folder, "env": {**inherited, **switch}}
+    with open(folder / "log", "w") as log:
+        command = [sys.executable, *run, "-m", name, *SERVERS[name]]
+        server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, **options)
+    try:
+        if name == "celery":
+            code = f"import served; print(served.task.delay().get(timeout={TIMEOUT}), end='')"
+            client = [sys.executable, *run, "-c", code]
+            answer = subprocess.run(client, stdout=-1, timeout=2 * TIMEOUT, text=True, check=True, **options).stdout
+        else:
+            connection = http.client.HTTPConnection("127.0.0.1", int(until(port)[1]), timeout=TIMEOUT)
+            with contextlib.closing(connection):
+                connection.request("GET", "/")
+                answer = connection.getresponse().read().decode()
+        server.terminate()
+        return answer, server.wait(TIMEOUT)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+        assert "Traceback" not in (folder / "log").read_text()
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_servers_under_the_patch(core, name, tmp_path):
+    """They start, serve, and end as without it."""
+    pytest.importorskip(name, reason="make ecosystem installs it")
+    (tmp_path / "served.py").write_text(SERVED)
+    answer, code = used(name, tmp_path)
+    assert answer == "True threading"
+    assert used(name, tmp_path, "-m", "fastevent", "run", **CORE_SWITCH[core]) == ("True fastevent._event", code)
