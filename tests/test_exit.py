@@ -78,14 +78,14 @@ def test_exit_waits_so_long_and_no_longer(core):
     atexit.register(lambda: print(time.monotonic() - start >= 0.3))
     from fastevent import Event, _helpers
     from helpers import self_setting
-    _helpers.CALL_PATIENCE = 300_000_000
+    _helpers.CALL_TIMEOUT = 300_000_000
     begun = threading.Event()
     event = self_setting(Event, 0.01, lambda event: (begun.set(), time.sleep(1000)))
     begun.wait()
     start = time.monotonic()
     """
     assert python(code, core) == "True\n"
-    assert python("from fastevent import _helpers; print(_helpers.CALL_PATIENCE)", core) == f"{10 * 10**9}\n"
+    assert python("from fastevent import _helpers; print(_helpers.CALL_TIMEOUT)", core) == f"{10 * 10**9}\n"
 
 
 def test_a_callback_may_cause_others_at_exit(core):

@@ -39,11 +39,9 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from time import sleep
 from typing import Any, NamedTuple
 
-from fastevent import _helpers
-from fastevent._helpers import EXIT_PATIENCE, Helper, Run, log
+from fastevent._helpers import EXIT_TIMEOUT, Helper, Run, helpers_ended, log, sleep, wait_for_end
 from fastevent._notify import call_later, set_and_notify
 from fastevent._reasons import decode, encode
 from fastevent._time import monotonic_ns
@@ -53,7 +51,7 @@ _LONGEST_GREETING = 1_024  # bytes, from a process that has proved nothing
 _MOST_LINES = 20_000  # in the outbox for a follower: one that has stopped reading connects anew when it reads again
 _MOST_CAUSES = 65_536  # of events that are set, remembered for processes that ask later
 _MOST_STRANGERS = 64  # connections that have proved nothing
-_STRANGER_PATIENCE = 10**10  # how long these may take, in nanoseconds
+_STRANGER_TIMEOUT = 10**10  # how long these may take, in nanoseconds
 _AT_ONCE = 16  # followers that a set() notifies by itself: those it wakes compete with it for the processors
 _BACKLOG = 1_024
 _PAUSE = 5 * 10**7  # nanoseconds from one attempt to the next
@@ -414,7 +412,7 @@ class Hub:
                     self.due.pop(connection, None)
                     self.safely(partial(self.reach, connection))
             for stranger, came in list(self.strangers.items()):
-                if came + _STRANGER_PATIENCE <= monotonic_ns():
+                if came + _STRANGER_TIMEOUT <= monotonic_ns():
                     self.end(stranger)
 
     def safely(self, function: Callable[[], object]) -> None:
@@ -431,7 +429,8 @@ class Hub:
         except OSError:  # no descriptor is left
             if self.strangers:
                 self.end(next(iter(self.strangers)))
-            return sleep(_PAUSE / 1e9)
+            sleep(_PAUSE / 1e9)
+            return
         _prepare(sock)
         stranger = Connection(None, sock)
         self.strangers[stranger] = monotonic_ns()
@@ -528,7 +527,7 @@ class Thread(Helper):
             hub.waking[1].send(b"!", _NO_SIGNAL)
 
     def end(self) -> Run | None:
-        return None if _helpers._closed and not hub.is_over else super().end()
+        return None if helpers_ended and not hub.is_over else super().end()
 
 
 def _prepare(sock: socket.socket) -> None:
@@ -565,10 +564,10 @@ def finish() -> None:
     if hub.is_over:
         return
     hub.is_over = True
-    _helpers._wait_for_end([_thread.end()], EXIT_PATIENCE)
+    wait_for_end([_thread.end()], EXIT_TIMEOUT)
     while hub.posts:
         hub.safely(hub.posts.popleft())
-    deadline = monotonic_ns() + EXIT_PATIENCE
+    deadline = monotonic_ns() + EXIT_TIMEOUT
     for connection in list(hub.connections.values()):
         while not connection.send() and monotonic_ns() < deadline:
             sleep(0.001)

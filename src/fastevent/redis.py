@@ -27,9 +27,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 from weakref import WeakValueDictionary, finalize, ref
 
-from fastevent import _helpers
 from fastevent._core import attach_polls
 from fastevent._event import Event
+from fastevent._helpers import EXIT_TIMEOUT, Helper, Run, sleep, wait_for_end
 from fastevent._notify import Waker, call_later, set_and_notify, subscribe
 from fastevent._reasons import decode, encode
 from fastevent._time import deadline_after, monotonic_ns
@@ -167,17 +167,17 @@ class RedisEvents:
         return f"<fastevent.redis.RedisEvents {self._link.prefix!r} at {id(self):#x}: {state}, {len(self._link.events)} events>"
 
 
-class _Thread(_helpers.Helper):
+class _Thread(Helper):
     # A helper thread with a connection. Whatever fails, it makes a new one.
 
-    def __init__(self, name: str, link: _Link, serve: Callable[[_helpers.Run, Any], object]) -> None:
+    def __init__(self, name: str, link: _Link, serve: Callable[[Run, Any], object]) -> None:
         self.link = link
         self.serve = serve
         self.failures = 0  # without a success in between
         self.connection: Any = None
         super().__init__(name, self.keep_connected, link.needed)
 
-    def end(self) -> _helpers.Run | None:
+    def end(self) -> Run | None:
         run = super().end()
         if run is not None:
             with suppress(AttributeError, OSError):  # there is no connection
@@ -193,7 +193,7 @@ class _Thread(_helpers.Helper):
         if self.connection is not None:
             self.connection.disconnect()
 
-    def keep_connected(self, run: _helpers.Run) -> None:
+    def keep_connected(self, run: Run) -> None:
         while not (run.ending or self.link.closed):
             try:
                 self.connection = self.link.new_connection()
@@ -259,18 +259,17 @@ class _Link:
             self.start()
             self.keeper.wake()
 
-    def retire(self) -> list[_helpers.Run | None]:
+    def retire(self) -> list[Run | None]:
         """End the threads, and return without waiting."""
         self.closed = True
         _links.pop(self, None)
         for thread in (self.listener, self.keeper):
-            with suppress(ValueError):  # of a second call
-                _helpers._helpers.remove(thread)
+            thread.unregister()
         self.keeper.wake()  # which may be the calling thread, with the last reference to an event that it has sent
         return [self.listener.end(), self.keeper.end()]
 
     def close(self, deadline: int) -> None:
-        _helpers._wait_for_end(self.retire(), _helpers.EXIT_PATIENCE)
+        wait_for_end(self.retire(), EXIT_TIMEOUT)
         while self.unsent and monotonic_ns() < deadline:
             connection = None
             try:
@@ -279,7 +278,7 @@ class _Link:
                 self.pending.update(dict.fromkeys(self.unsent))
                 self.exchange(connection)
             except Exception:
-                _helpers._sleep(0.02)
+                sleep(0.02)
             finally:
                 if connection is not None:
                     connection.disconnect()
@@ -327,7 +326,7 @@ class _Link:
             # Not with the error itself: a handler that keeps the record would keep events alive.
             _log.warning("no connection to Redis, trying again: %s: %s", type(error).__name__, str(error))
 
-    def serve_messages(self, run: _helpers.Run, connection: Any) -> None:
+    def serve_messages(self, run: Run, connection: Any) -> None:
         self.subscribed = False
         connection.send_command("SUBSCRIBE", self.prefix)
         asked = True
@@ -353,7 +352,7 @@ class _Link:
         if event is not None and not event._fe_stored:
             self.request(name)
 
-    def serve_keys(self, run: _helpers.Run, connection: Any) -> None:
+    def serve_keys(self, run: Run, connection: Any) -> None:
         self.stale = True
         reread = 0
         while not (run.ending or self.closed):
