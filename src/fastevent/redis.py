@@ -64,7 +64,7 @@ _lock = threading.RLock()  # of event(); reentrant, since a garbage collection m
 
 
 class _RedisEvent(Event):
-    # What RedisEvents.event() returns.
+    # What RedisEvents.event() returns. It has no docstring of its own, so that help() shows that of Event.
 
     _fe_options: tuple[Any, ...]  # as passed to event()
     _fe_looked_up: Event  # set after the first look at the key
@@ -167,8 +167,8 @@ class RedisEvents:
         return f"<fastevent.redis.RedisEvents {self._link.prefix!r} at {id(self):#x}: {state}, {len(self._link.events)} events>"
 
 
-class _Thread(Helper):
-    # A helper thread with a connection. Whatever fails, it makes a new one.
+class _ConnectedHelper(Helper):
+    """A helper thread with a connection. Whatever fails, it makes a new connection."""
 
     def __init__(self, name: str, link: _Link, serve: Callable[[Run, Any], object]) -> None:
         self.link = link
@@ -212,7 +212,7 @@ class _Thread(Helper):
 
 
 class _Link:
-    # The threads and what they share. It does not keep its RedisEvents alive; an event that has not been sent does.
+    """The threads of a RedisEvents, and what they share. It keeps events alive that have not been sent, but no RedisEvents."""
 
     def __init__(self, client: Any, prefix: str, expire: int) -> None:
         self.client = client
@@ -228,8 +228,8 @@ class _Link:
         self.closed = False
         self.logged: set[str] = set()
         self.pid = os.getpid()
-        self.listener = _Thread("fastevent redis messages", self, self.serve_messages)
-        self.keeper = _Thread("fastevent redis keys", self, self.serve_keys)
+        self.listener = _ConnectedHelper("fastevent redis messages", self, self.serve_messages)
+        self.keeper = _ConnectedHelper("fastevent redis keys", self, self.serve_keys)
         _links[self] = None
 
     # For any thread. What set() calls takes no lock, since a signal handler may call it.
@@ -285,7 +285,7 @@ class _Link:
         self.connected.clear()
 
     def forget(self) -> None:
-        """Begin anew in a forked child, whose parent sends what is unsent."""
+        """Start again in a forked child. The parent sends what is unsent."""
         global _lock
         _lock = threading.RLock()  # another thread of the parent may hold the old one
         self.unsent.clear()
@@ -311,7 +311,7 @@ class _Link:
         settings |= {"retry": Retry(NoBackoff(), 0), "retry_on_error": [], "decode_responses": False, "protocol": 2}
         return pool.connection_class(**settings)
 
-    def failed(self, thread: _Thread, error: Exception) -> None:
+    def failed(self, thread: _ConnectedHelper, error: Exception) -> None:
         if thread is self.listener:
             self.subscribed = False
         else:
@@ -340,14 +340,14 @@ class _Link:
                     self.subscribed = True  # after `stale`, for the other thread
                     self.keeper.wake()
                 elif kind == b"message":
-                    self.hear(data.decode(errors="replace"))
+                    self.receive(data.decode(errors="replace"))
             elif asked:
                 raise redis.TimeoutError("the server does not answer")
             else:
                 connection.send_command("PING")
                 asked = True
 
-    def hear(self, name: str) -> None:
+    def receive(self, name: str) -> None:
         event = self.events.get(name)
         if event is not None and not event._fe_stored:
             self.request(name)
@@ -393,7 +393,7 @@ class _Link:
             if event._fe_stored and not event.is_set():
                 try:
                     reason = decode(json.loads(value))
-                except Exception:  # of some kind, for whatever somebody has put there
+                except Exception:  # of any kind, because any program may have written the key
                     event._fe_stored = False
                     self.warn_once("the key %r holds no reason: %.100r", self.prefix + name, value)
                 else:
