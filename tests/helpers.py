@@ -15,6 +15,9 @@ PATIENCE = TIMEOUT  # its former name
 #: How much longer than usual the long tests run: `make soak` asks for more.
 SCALE = float(os.environ.get("FASTEVENT_TEST_SCALE", "1"))
 
+#: Whether threads of Python code take turns.
+HAS_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
+
 CORE_SWITCH = {"c": {}, "py": {"FASTEVENT_PURE_PYTHON": "1"}}
 
 

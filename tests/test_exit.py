@@ -3,13 +3,13 @@
 import sys
 
 import pytest
-from helpers import python
+from helpers import HAS_GIL, python
 
 on_cpython = pytest.mark.skipif(sys.implementation.name != "cpython", reason="calls no finalizers at exit")
 
 #: Free-threaded 3.13 keeps every module for ever once there was a second thread, and empties them all at exit.
 keeps_modules = pytest.mark.skipif(
-    sys.version_info[:2] == (3, 13) and not getattr(sys, "_is_gil_enabled", lambda: True)(),
+    sys.version_info[:2] == (3, 13) and not HAS_GIL,
     reason="empties all modules at exit",
 )
 

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from helpers import SCALE
 
 PROOFS = Path(__file__).parent.parent / "proofs"
 INCOMPLETE = re.compile("max search depth too small|memory limit|out of memory|Search not completed", re.IGNORECASE)
@@ -38,7 +39,7 @@ LONG_SEARCHES = {
     "python_core": ["SETTERS=2 CLEARERS=2", "EXCEPTIONS=1 PATIENT=2", "EXCEPTIONS=1 TIMED=0 OWN=1 RESTARTERS=1"],
     "shared": ["INTERRUPTS KILLED=0", "INTERRUPTS"],
 }
-if float(os.environ.get("FASTEVENT_TEST_SCALE", "1")) > 1:
+if SCALE > 1:
     for name, searches in LONG_SEARCHES.items():
         SEARCHES[name] += searches
 
