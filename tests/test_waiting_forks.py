@@ -10,24 +10,9 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 PRELUDE = """
 import os, signal, sys, threading, time, warnings
-from helpers import until, until_waiting
+from helpers import in_child, until, until_waiting
 warnings.simplefilter("ignore")  # that a process with threads forks is what is tested
 from fastevent import Event, wait_any
-
-def in_child(function):
-    pid = os.fork()
-    if pid == 0:
-        signal.alarm(30)
-        status = 1
-        try:
-            function()
-            status = 0
-        except BaseException:
-            import traceback
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 """
 
 
