@@ -13,8 +13,8 @@
 #ifndef RESTARTERS
 #define RESTARTERS 0    /* threads that call restart_timeout() */
 #endif
-#ifndef PATIENT
-#define PATIENT 1       /* waiters that only a set() ends */
+#ifndef UNTIMED
+#define UNTIMED 1       /* waiters that only a set() ends */
 #endif
 #ifndef TIMED
 #define TIMED 1         /* waiters that a timeout, or an exception from a signal handler, may end at any step */
@@ -29,10 +29,10 @@
 #define WAKE_ALL 0      /* 1: without the GIL. A set() wakes all, and lets other threads have the mutex after each batch. */
 #endif
 
-#define WAITERS (PATIENT + TIMED + OWN)
+#define WAITERS (UNTIMED + TIMED + OWN)
 #define NONE WAITERS
-#define is_timed(w) (PATIENT <= (w) && (w) < PATIENT + TIMED)
-#define is_own(w) ((w) >= PATIENT + TIMED)
+#define is_timed(w) (UNTIMED <= (w) && (w) < UNTIMED + TIMED)
+#define is_own(w) ((w) >= UNTIMED + TIMED)
 
 mtype = { NEAR, FAR };
 
@@ -138,7 +138,7 @@ inline dequeue(w) {
     atomic { touch(w); waiter[w].queued = false }
 }
 
-/* Some platforms end a process that releases a lock which nobody holds. */
+/* Some platforms end a process that releases a lock that no thread holds. */
 inline release(w) {
     if
     :: atomic { waiter[w].released -> touch(w) }
@@ -216,7 +216,7 @@ batch:
     unlock_mutex()
 }
 
-/* The timeout starts anew, so the deadline moves away. */
+/* The timeout restarts, so the deadline moves away. */
 proctype Clear() {
     byte i;
 

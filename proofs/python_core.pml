@@ -14,8 +14,8 @@
 #ifndef RESTARTERS
 #define RESTARTERS 0    /* threads that call restart_timeout() */
 #endif
-#ifndef PATIENT
-#define PATIENT 1       /* waiters that only a set() ends */
+#ifndef UNTIMED
+#define UNTIMED 1       /* waiters that only a set() ends */
 #endif
 #ifndef TIMED
 #define TIMED 1         /* waiters that a timeout may end at any step */
@@ -30,9 +30,9 @@
 #define WINDOW 1        /* how many waiters a set() wakes: with the GIL 32, without it all */
 #endif
 
-#define WAITERS (PATIENT + TIMED + OWN)
-#define is_timed(w) (PATIENT <= (w) && (w) < PATIENT + TIMED)
-#define is_own(w) ((w) >= PATIENT + TIMED)
+#define WAITERS (UNTIMED + TIMED + OWN)
+#define is_timed(w) (UNTIMED <= (w) && (w) < UNTIMED + TIMED)
+#define is_own(w) ((w) >= UNTIMED + TIMED)
 
 mtype = { NEAR, FAR };
 

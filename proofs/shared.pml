@@ -5,7 +5,7 @@
    A process has two threads: one of the user's, which takes the ticket and may call set(), and "fastevent shared", which reads.
    Each access to what they share is one step. What stands with it in an atomic block is a check, or a ghost: a variable that
    only the checks read. "Invariant n" is the one at the top of `_hub.py`. With INTERRUPTS, a signal handler raises at any step
-   of a set(), whose notification then begins again. A BUG_ define plants a bug that has to be found; see docs/proofs.md. */
+   of a set(), whose notifying then begins again. A BUG_ define plants a bug that has to be found; see docs/proofs.md. */
 
 #ifndef KILLED
 #define KILLED 1      /* how many processes may be killed */
@@ -28,7 +28,7 @@ bool alive[3] = true;
 bool flag[3];              /* of the event as the process holds it */
 bool cause;                /* the home has recorded that the event is set */
 bool registered[2];        /* by the home: the follower is to be notified */
-bool follows[2];           /* by the follower: it has not heard of a set, nor sent one */
+bool follows[2];           /* by the follower: it has neither received a set nor sent one */
 bool raises[3];            /* a signal handler has run in the user's thread of that process, and raises */
 bool home_holds;           /* otherwise the home has dropped the event, and knows its number only */
 
@@ -55,7 +55,7 @@ inline send_to_follower(i) {
     }
 }
 
-/* A set() is interrupted before its next step, and notifies anew. */
+/* A set() is interrupted before its next step, and notifies again. */
 #ifdef INTERRUPTS
 #define OR_INTERRUPTED(p, step) { step } unless { atomic { alive[p] && raises[p] -> raises[p] = false }; step }
 #else
@@ -222,7 +222,7 @@ proctype Interrupter() {
 #endif
 
 /* Once nothing more happens. */
-proctype Judge() {
+proctype End() {
     byte i;
     bool idle;
 
@@ -263,6 +263,6 @@ init {
 #if KILLED
         run Killer();
 #endif
-        run Judge()
+        run End()
     }
 }

@@ -6,7 +6,7 @@ import sys
 import sysconfig
 
 import pytest
-from helpers import load
+from helpers import HAS_GIL, load
 
 CORES = {}
 
@@ -34,7 +34,7 @@ def pytest_generate_tests(metafunc):
 
 
 def pytest_report_header(config):
-    gil = "on" if getattr(sys, "_is_gil_enabled", lambda: True)() else "off"
+    gil = "on" if HAS_GIL else "off"
     return f"fastevent: {os.path.dirname(CORES['py'].__file__)}; cores: {', '.join(sorted(CORES))}; GIL: {gil}"
 
 

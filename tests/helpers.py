@@ -2,18 +2,22 @@
 
 import importlib
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+import traceback
 from textwrap import dedent
 
 #: In seconds, longer than anything takes on a loaded machine: a test that reaches it hangs.
 TIMEOUT = 60.0
-PATIENCE = TIMEOUT  # its former name
 
 #: How much longer than usual the long tests run: `make soak` asks for more.
 SCALE = float(os.environ.get("FASTEVENT_TEST_SCALE", "1"))
+
+#: Whether threads of Python code take turns.
+HAS_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 CORE_SWITCH = {"c": {}, "py": {"FASTEVENT_PURE_PYTHON": "1"}}
 
@@ -107,6 +111,22 @@ def self_setting(Event, seconds, *callbacks):
         event.add_callback(callback)
     event.restart_timeout(seconds)
     return event
+
+
+def in_child(function):
+    """Call *function* in a forked child. Return its exit code: 0, or 1 if the function raised."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            signal.alarm(int(TIMEOUT))
+            function()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def python(code, core="c", *arguments, timeout=TIMEOUT, **environment):

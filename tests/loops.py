@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from helpers import PATIENCE
+from helpers import TIMEOUT
 
 try:
     import trio
@@ -22,7 +22,7 @@ class Asyncio:
     @staticmethod
     def run(function):
         async def main():
-            return await asyncio.wait_for(function(), PATIENCE)
+            return await asyncio.wait_for(function(), TIMEOUT)
 
         return asyncio.run(main())
 
@@ -57,7 +57,7 @@ class Trio:
     @staticmethod
     def run(function):
         async def main():
-            with trio.fail_after(PATIENCE):
+            with trio.fail_after(TIMEOUT):
                 return await function()
 
         return trio.run(main)
@@ -110,7 +110,7 @@ since_3_11 = pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio.time
 
 
 async def until(condition, sleep):
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not condition():
         assert time.monotonic() < deadline, "it never came true"
         await sleep(0.001)

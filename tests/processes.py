@@ -11,9 +11,10 @@ import os
 import sys
 import time
 
+from helpers import TIMEOUT
+
 from fastevent import _hub
 
-PATIENCE = 30.0
 METHODS = ("fork", "spawn", "forkserver")
 
 
@@ -44,20 +45,13 @@ def run(target, *arguments):
 
 def joined(*processes, code=0):
     for process in processes:
-        process.join(PATIENCE)
+        process.join(TIMEOUT)
         assert process.exitcode == code, (process, process.exitcode)
 
 
 def received(connection):
-    assert connection.poll(PATIENCE), "nothing comes"
+    assert connection.poll(TIMEOUT), "nothing comes"
     return connection.recv()
-
-
-def eventually(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it does not come true"
-        time.sleep(0.005)
 
 
 def address():
@@ -70,20 +64,20 @@ def address():
 
 def waits(event, connection):
     connection.send(os.getpid())
-    event.wait(PATIENCE)
+    event.wait(TIMEOUT)
     connection.send(event.reason)
 
 
 def polls(event, connection):
     connection.send(os.getpid())
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not event.is_set() and time.monotonic() < deadline:
         pass
     connection.send(event.reason)
 
 
 def reason_of(event):
-    event.wait(PATIENCE)
+    event.wait(TIMEOUT)
     return event.reason
 
 

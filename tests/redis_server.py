@@ -15,7 +15,7 @@ import types
 from contextlib import suppress
 
 import pytest
-from helpers import PATIENCE
+from helpers import TIMEOUT, until
 
 BINARY = shutil.which("redis-server") or shutil.which("valkey-server")
 if os.environ.get("CI_REDIS") != "1":
@@ -47,7 +47,7 @@ class Server:
     def start(self):
         always = f"--bind 127.0.0.1 --port {self.port} --dir {self.folder} --save".split()
         self.process = subprocess.Popen([BINARY, *always, "", *self.options], stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while True:
             try:
                 self.admin.ping()
@@ -64,14 +64,14 @@ class Server:
 
     def kill(self, keep_data=True):
         self.process.kill()
-        self.process.wait(PATIENCE)
+        self.process.wait(TIMEOUT)
         if not keep_data:
             shutil.rmtree(self.folder)
             os.mkdir(self.folder)
 
     def end(self):
         self.process.kill()
-        self.process.wait(PATIENCE)
+        self.process.wait(TIMEOUT)
         self.admin.connection_pool.disconnect()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -135,13 +135,6 @@ def bridge(module, server, prefix):
     for events in made:
         events._link.unsent.clear()  # the server may be gone
         events.close()
-
-
-def until(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it does not come to that"
-        time.sleep(0.002)
 
 
 def until_collected(condition):

@@ -13,9 +13,10 @@ import signal
 import sys
 import time
 
+from helpers import TIMEOUT
+
 from fastevent import SharedEvent
 
-PATIENCE = 60.0
 WORKERS = 6
 LONGEST = 0.05
 
@@ -31,9 +32,9 @@ def works(connection, seed):
             continue
         connection.send("here")
         if randomness.random() < 0.5:
-            event.wait(PATIENCE)
+            event.wait(TIMEOUT)
         else:
-            deadline = time.monotonic() + PATIENCE
+            deadline = time.monotonic() + TIMEOUT
             while not event.is_set() and time.monotonic() < deadline:
                 time.sleep(0.0001)
         connection.send(event.reason if event.is_set() else "lost")
@@ -48,7 +49,7 @@ class Worker:
         there.close()
 
     def received(self, what):
-        assert self.connection.poll(PATIENCE), f"no answer: {what}"
+        assert self.connection.poll(TIMEOUT), f"no answer: {what}"
         return self.connection.recv()
 
     def signal(self, number):
@@ -56,7 +57,7 @@ class Worker:
 
     def end(self):
         self.process.kill()
-        self.process.join(PATIENCE)
+        self.process.join(TIMEOUT)
         self.connection.close()
 
 
@@ -84,7 +85,7 @@ def chaos(seconds, seed):
         if by_setter:
             setter.connection.send((event, True))
             assert setter.received("set") == "set"
-            assert event.wait(PATIENCE), "lost at home"
+            assert event.wait(TIMEOUT), "lost at home"
         else:
             # By this thread's own time: on a loaded machine another process may have the processor meanwhile.
             before = time.thread_time()

@@ -8,7 +8,8 @@ import signal
 import socket
 import threading
 
-from processes import PATIENCE, Programs, address, context, eventually, joined, polls, received, run, waiting, waits
+from helpers import TIMEOUT, until
+from processes import Programs, address, context, joined, polls, received, run, waiting, waits
 
 from fastevent import Event, SharedEvent, _hub
 
@@ -54,7 +55,7 @@ def a_stopped_follower_delays_no_other():
 
 def counts_set(events, connection):
     connection.send(len(events))
-    connection.send(sum(event.wait(PATIENCE) for event in events))
+    connection.send(sum(event.wait(TIMEOUT) for event in events))
 
 
 @FAULTS.under_fork
@@ -65,11 +66,11 @@ def a_stopped_follower_is_remembered_only_so_far():
     here, there = context().Pipe()
     process = run(counts_set, events, there)
     received(here)
-    eventually(lambda: [len(follower.follows) for follower in _hub.hub.followers] == [len(events)])
+    until(lambda: [len(follower.follows) for follower in _hub.hub.followers] == [len(events)])
     os.kill(process.pid, signal.SIGSTOP)
     for event in events:
         event.set()
-    eventually(lambda: not _hub.hub.followers)
+    until(lambda: not _hub.hub.followers)
     os.kill(process.pid, signal.SIGCONT)
     assert received(here) == len(events)
     joined(process)
@@ -93,13 +94,13 @@ def ended_home(ending):
     assert not event.wait(0.2)
     here.send("end")
     joined(process, code=-signal.SIGKILL if ending == "killed" else 0)
-    assert event.wait(PATIENCE)
+    assert event.wait(TIMEOUT)
     gone = f"process {process.pid}, which made it, is gone"
     assert event.reason == ("finished" if ending == "set" else gone)
     assert received(connection) in {event.reason, gone}  # it may have asked too late for another reason
     joined(follower)
     late = pickle.loads(ticket)
-    assert late.wait(PATIENCE) and late.reason == gone
+    assert late.wait(TIMEOUT) and late.reason == gone
 
 
 @FAULTS.every_method
@@ -128,7 +129,7 @@ def a_worker_sets_and_exits_at_once():
     events = [SharedEvent() for _ in range(6)]
     workers = [run(sets_and_exits, events, number, number % 2) for number in range(6)]
     for number, event in enumerate(events):
-        assert event.wait(PATIENCE), f"lost: {number}"
+        assert event.wait(TIMEOUT), f"lost: {number}"
         assert event.reason == number
     joined(*workers)
 
@@ -159,7 +160,7 @@ def a_storm_of_handlers_loses_nothing():
     here, there = context().Pipe()
     process = run(sets_in_handler, events, there)
     for event in events:
-        assert event.wait(PATIENCE)
+        assert event.wait(TIMEOUT)
         assert event.reason in {"in a handler", "in the loop"}
     assert received(here) == "done"
     joined(process)
@@ -174,9 +175,9 @@ def a_slow_callback_delays_no_other_event():
     both = Event()
     here, there = context().Pipe()
     process = run(sets_both, slow, other, there)
-    slow.add_callback(lambda event: other.wait(PATIENCE) and both.set())
+    slow.add_callback(lambda event: other.wait(TIMEOUT) and both.set())
     here.send("now")
-    assert both.wait(PATIENCE)
+    assert both.wait(TIMEOUT)
     joined(process)
 
 
@@ -207,7 +208,7 @@ def a_full_backlog_is_no_dead_home():
         filler.close()
     os.kill(process.pid, signal.SIGCONT)
     here.send("set it")
-    assert event.wait(PATIENCE)
+    assert event.wait(TIMEOUT)
     assert event.reason == "at last"
     here.send("end")
     joined(process)
@@ -244,7 +245,7 @@ def strangers_cost_only_their_connections():
         stranger(b"x" * 5_000),
     ]
     for sock in dropped:
-        sock.settimeout(PATIENCE)
+        sock.settimeout(TIMEOUT)
         try:
             assert sock.recv(100) == b""
         except ConnectionResetError:
@@ -256,7 +257,7 @@ def strangers_cost_only_their_connections():
         silent.append(stranger())
         if len(silent) > 100:
             silent.pop(0).close()
-    eventually(lambda: len(_hub.hub.strangers) <= _hub._MOST_STRANGERS)
+    until(lambda: len(_hub.hub.strangers) <= _hub._MOST_STRANGERS)
     assert not event.is_set()
     event.set("stop")
     assert received(connection) == "stop"
@@ -274,7 +275,7 @@ def connections_that_end_are_made_anew():
         before = list(_hub.hub.followers)
         for follower in before:
             _hub.hub.post(_hub.hub.end, follower)
-        eventually(lambda before=before: len(_hub.hub.followers) == 2 and not set(_hub.hub.followers) & set(before))
+        until(lambda before=before: len(_hub.hub.followers) == 2 and not set(_hub.hub.followers) & set(before))
     event.set("stop")
     assert received(connection) == "stop"
     late.set("too")
@@ -302,10 +303,10 @@ def an_impostor_is_not_believed():
     event = pickle.loads(pickle.dumps(SharedEvent())).__reduce__()
     arrive, (_, *rest) = event
     event = arrive((4711, address, b"key"), *rest)
-    assert event.wait(PATIENCE)  # after many attempts
+    assert event.wait(TIMEOUT)  # after many attempts
     assert event.reason == "process 4711, which made it, is gone"
     stop.set()
-    thread.join(PATIENCE)
+    thread.join(TIMEOUT)
     impostor.close()
 
 
@@ -314,7 +315,7 @@ def too_many_descriptors():
     """A home that has none left accepts again when it has."""
     event = SharedEvent()
     (process, connection), *_ = waiting((waits, event))
-    eventually(lambda: _hub.hub.followers)
+    until(lambda: _hub.hub.followers)
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     files = []
     try:
@@ -329,7 +330,7 @@ def too_many_descriptors():
     for file in files:
         os.close(file)
     client.sendall(b"garbage\n")
-    client.settimeout(PATIENCE)
+    client.settimeout(TIMEOUT)
     assert client.recv(10) == b""
     client.close()
     joined(process)

@@ -12,7 +12,8 @@ import warnings
 from concurrent.futures import ProcessPoolExecutor
 from enum import Enum
 
-from processes import PATIENCE, Programs, context, eventually, joined, reason_of, received, run, waiting, waits
+from helpers import TIMEOUT, until
+from processes import Programs, context, joined, reason_of, received, run, waiting, waits
 
 from fastevent import EventTimeout, SharedEvent, _hub
 
@@ -35,7 +36,7 @@ def reason_of_initial(_):
 
 
 def through_queue(queue, answers):
-    answers.put(reason_of(queue.get(timeout=PATIENCE)))
+    answers.put(reason_of(queue.get(timeout=TIMEOUT)))
 
 
 def grandparent(event, connection):
@@ -71,8 +72,8 @@ def goes_every_way():
         ]
         for number, event in enumerate(events):
             event.set(number)
-        assert [result(timeout=PATIENCE) for result in results] == [1, 2, 3]
-    assert answers.get(timeout=PATIENCE) == 4
+        assert [result(timeout=TIMEOUT) for result in results] == [1, 2, 3]
+    assert answers.get(timeout=TIMEOUT) == 4
     assert received(here) == 5
     for (process, connection), reason in zip(processes, (0, 6), strict=True):
         received(connection)
@@ -91,7 +92,7 @@ def is_inherited_as_a_global():
     with context().Pool(1) as pool:
         result = pool.apply_async(reason_of_initial, (0,))
         initial.set("inherited")
-        assert result.get(PATIENCE) == "inherited"
+        assert result.get(TIMEOUT) == "inherited"
 
 
 def reasons_by_joblib():
@@ -113,7 +114,7 @@ def reasons_by_other_interpreters():
     with InterpreterPoolExecutor(2) as executor:
         tasks = [executor.submit(reason_of, event) for _ in range(2)]
         event.set("stop")
-        assert [task.result(PATIENCE) for task in tasks] == ["stop", "stop"]
+        assert [task.result(TIMEOUT) for task in tasks] == ["stop", "stop"]
 
 
 PROGRAMS.update(goes_to_joblib=(reasons_by_joblib, ()), goes_to_other_interpreters=(reasons_by_other_interpreters, ()))
@@ -224,7 +225,7 @@ def holds_many(connection):
         connection.send(pickle.loads(received(connection)).is_set())  # and drops it
         gc.collect()  # for PyPy
     kept = pickle.loads(received(connection))
-    connection.send(kept.wait(PATIENCE))
+    connection.send(kept.wait(TIMEOUT))
 
 
 @PROGRAMS.under_fork
@@ -236,10 +237,10 @@ def a_dropped_event_costs_the_home_nothing():
         here.send(pickle.dumps(event))
         assert received(here) is False
     here.send(pickle.dumps(other))
-    eventually(lambda: [set(follower.follows) for follower in _hub.hub.followers] == [{other._fe_key[1]}])
+    until(lambda: [set(follower.follows) for follower in _hub.hub.followers] == [{other._fe_key[1]}])
     other.set()
     assert received(here) is True
-    eventually(lambda: not any(follower.follows for follower in _hub.hub.followers))
+    until(lambda: not any(follower.follows for follower in _hub.hub.followers))
     joined(process)
 
 
@@ -257,7 +258,7 @@ def forks_are_silent_and_nest():
         pid = os.fork()
         if pid == 0:
             grandchild = os.fork()
-            event.wait(PATIENCE)
+            event.wait(TIMEOUT)
             os.write(write, b"x" if event.reason == "stop" else b"-")
             if grandchild:
                 os.waitpid(grandchild, 0)
@@ -272,7 +273,7 @@ def forks_are_silent_and_nest():
     if pid == 0:
         others[0].set("from a child")
         os._exit(0)
-    assert others[0].wait(PATIENCE)
+    assert others[0].wait(TIMEOUT)
     assert os.waitpid(pid, 0)[1] == 0
     assert "fastevent shared" in {thread.name for thread in threading.enumerate()} or not hasattr(threading, "_active")
 
@@ -286,7 +287,7 @@ def forks_from_many_threads():
         for _ in range(5):
             pid = os.fork()
             if pid == 0:
-                os._exit(0 if event.wait(PATIENCE) else 1)
+                os._exit(0 if event.wait(TIMEOUT) else 1)
             pids.append(pid)
 
     warnings.simplefilter("ignore", DeprecationWarning)  # these threads are not ours
@@ -294,7 +295,7 @@ def forks_from_many_threads():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
     event.set()
     assert len(pids) == 20
     for pid in pids:
@@ -331,7 +332,7 @@ def children_are_relayed_while_they_are_joined_at_exit():
 
 
 def expects_late(event):
-    assert event.wait(PATIENCE) and event.reason == "late", event
+    assert event.wait(TIMEOUT) and event.reason == "late", event
 
 
 def sets_late(event, connection):
@@ -346,7 +347,7 @@ def exit_is_not_delayed():
     here, there = context().Pipe()
     process = run(holds, events, there)
     received(here)
-    eventually(lambda: sum(len(follower.follows) for follower in _hub.hub.followers) == len(events))
+    until(lambda: sum(len(follower.follows) for follower in _hub.hub.followers) == len(events))
     os.kill(process.pid, signal.SIGSTOP)
     for event in events:
         event.set("stop")
@@ -360,7 +361,7 @@ def exit_is_not_delayed():
 def holds(events, connection):
     connection.send(len(events))
     for event in events:
-        event.wait(PATIENCE)
+        event.wait(TIMEOUT)
 
 
 if __name__ == "__main__":

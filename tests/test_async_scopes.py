@@ -10,7 +10,7 @@ import weakref
 from contextlib import suppress
 
 import pytest
-from helpers import PATIENCE
+from helpers import TIMEOUT, deadline, until
 from loops import Asyncio, Trio, both, in_thread, nothing_is_left, since_3_11, trio
 
 
@@ -22,7 +22,7 @@ def test_a_set_cancels_the_body(fastevent, library):
             async with event as entered:
                 assert entered is event
                 in_thread(event.set, "disk full")
-                await library.sleep(PATIENCE)
+                await library.sleep(TIMEOUT)
         assert type(caught.value) is fastevent.EventCancelled and caught.value.reason == "disk full"
         assert event.reason == "disk full"
         assert await nothing_is_left(library, event)
@@ -36,7 +36,7 @@ def test_the_own_timeout_cancels_the_body(fastevent, library):
         event = fastevent.Event(0.02)
         with pytest.raises(fastevent.EventTimeout, match=r"timed out after 0\.02 s"):
             async with event:
-                await library.sleep(PATIENCE)
+                await library.sleep(TIMEOUT)
         assert event.check_timeout() and event.reason == "EventTimeout: timed out after 0.02 s"
         assert await nothing_is_left(library, event)
 
@@ -50,11 +50,11 @@ def test_a_self_setting_event_cancels_the_body(fastevent, library):
         child = event.child()
         with pytest.raises(fastevent.EventTimeout, match=r"timed out after 0\.02 s"):
             async with child:
-                await library.sleep(PATIENCE)
+                await library.sleep(TIMEOUT)
         assert isinstance(child.reason, fastevent.EventTimeout) and event.check_timeout()
         with pytest.raises(fastevent.EventTimeout) as caught:
             async with fastevent.Event(0.01, set_on_timeout=True) as event:
-                await library.sleep(PATIENCE)
+                await library.sleep(TIMEOUT)
         assert caught.value.reason is event.reason is caught.value.__cause__
         assert await nothing_is_left(library, event, child)
 
@@ -129,7 +129,7 @@ def test_leaving_sets_the_child_alone(fastevent, library):
         with pytest.raises(fastevent.EventCancelled, match="going down"):
             async with shutdown.child():
                 shutdown.set("going down")
-                await library.sleep(PATIENCE)
+                await library.sleep(TIMEOUT)
         assert await nothing_is_left(library, shutdown)
 
     library.run(main)
@@ -143,7 +143,7 @@ def test_a_foreign_cancellation_stays_one(fastevent, library):
         async def body():
             async with event:
                 entered.append(True)
-                await library.sleep(PATIENCE)
+                await library.sleep(TIMEOUT)
 
         assert await library.cancel_when(lambda: entered, body)
         assert event.is_set() and event.reason.startswith(library.Cancelled.__name__)
@@ -164,7 +164,7 @@ def test_a_foreign_cancellation_wins(fastevent, library, set_first):
         async def body():
             async with event:
                 entered.append(True)
-                await library.sleep(PATIENCE)
+                await library.sleep(TIMEOUT)
 
         def both():
             if entered and set_first:
@@ -188,7 +188,7 @@ def test_tasks_share_an_event(fastevent, library):
         async def body():
             try:
                 async with event:
-                    await library.sleep(PATIENCE)
+                    await library.sleep(TIMEOUT)
             except fastevent.EventCancelled as error:
                 ended.append(error.reason)
 
@@ -210,19 +210,17 @@ def test_loops_share_an_event(fastevent, library):
     async def body():
         try:
             async with event:
-                await library.sleep(PATIENCE)
+                await library.sleep(TIMEOUT)
         except fastevent.EventCancelled as error:
             ended.append(error.reason)
 
     for _ in range(3):
         threads.append(threading.Thread(target=library.run, args=(body,), daemon=True))
         threads[-1].start()
-    deadline = time.monotonic() + PATIENCE
-    while len(event._fe_wakers) < 3 and time.monotonic() < deadline:
-        time.sleep(0.001)
+    until(lambda: len(event._fe_wakers) == 3)
     event.set("all")
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
     assert ended == ["all"] * 3 and not event._fe_wakers
 
 
@@ -235,7 +233,7 @@ def test_an_event_is_entered_twice(fastevent, library):
                 async with event:
                     await library.sleep(0)
                 trace.append("the inner block has set it")
-                await library.sleep(PATIENCE)
+                await library.sleep(TIMEOUT)
         assert trace and await nothing_is_left(library, event)
 
     library.run(main)
@@ -251,8 +249,8 @@ def test_the_outermost_block_never_misses_a_set(fastevent, library, inner_is_chi
                 with suppress(fastevent.EventCancelled):
                     async with event.child() if inner_is_child else event:
                         in_thread(event.set, "why")
-                        await library.sleep(PATIENCE)
-                await library.sleep(PATIENCE)
+                        await library.sleep(TIMEOUT)
+                await library.sleep(TIMEOUT)
         assert await nothing_is_left(library, event)
 
     library.run(main)
@@ -264,11 +262,11 @@ def test_the_block_follows_restart_timeout(fastevent, library):
         event, start = fastevent.Event(0.05), time.monotonic()
         with pytest.raises(fastevent.EventTimeout):
             async with event:
-                assert event.restart_timeout(PATIENCE)
+                assert event.restart_timeout(TIMEOUT)
                 await library.sleep(0.1)  # the old deadline passes
                 in_thread(event.restart_timeout, 0.02)
-                await library.sleep(PATIENCE)
-        assert 0.12 <= time.monotonic() - start < PATIENCE
+                await library.sleep(TIMEOUT)
+        assert 0.12 <= time.monotonic() - start < TIMEOUT
         assert await nothing_is_left(library, event)
 
     library.run(main)
@@ -282,9 +280,9 @@ def test_the_block_follows_clear(fastevent, library):
             async with event:
                 await library.sleep(0.05)
                 event.clear()
-                deadline = event._fe_period().deadline
-                await library.sleep(PATIENCE)
-        assert time.monotonic_ns() >= deadline
+                end = deadline(event)
+                await library.sleep(TIMEOUT)
+        assert time.monotonic_ns() >= end
 
     library.run(main)
 
@@ -297,7 +295,7 @@ def test_a_set_counts_although_a_clear_follows(fastevent, library):
             async with event:
                 event.set("why")
                 event.clear()
-                await library.sleep(PATIENCE)
+                await library.sleep(TIMEOUT)
         assert event.reason == "EventCancelled: cancelled"
 
     library.run(main)
@@ -310,7 +308,7 @@ def test_an_exception_as_reason_is_the_cause(fastevent, library):
         with pytest.raises(fastevent.EventCancelled) as caught:
             async with event:
                 event.set(reason)
-                await library.sleep(PATIENCE)
+                await library.sleep(TIMEOUT)
         assert caught.value.__cause__ is caught.value.reason is reason
 
     library.run(main)
@@ -323,7 +321,7 @@ def test_a_signal_handler_ends_the_body(fastevent, library):
         with event.set_on_signals(signal.SIGTERM), pytest.raises(fastevent.EventCancelled, match="SIGTERM"):
             async with event.child():
                 signal.raise_signal(signal.SIGTERM)
-                await library.sleep(PATIENCE)
+                await library.sleep(TIMEOUT)
 
     library.run(main)
 
@@ -352,7 +350,7 @@ def test_an_ended_block_leaves_no_cycle(fastevent, library):
         with suppress(fastevent.EventCancelled):
             async with event:
                 event.set()
-                await library.sleep(PATIENCE)
+                await library.sleep(TIMEOUT)
         return weakref.ref(event)
 
     gc.collect()
@@ -418,7 +416,7 @@ def test_a_closed_loop_is_left_alone(fastevent):
 
     async def body():
         async with event:
-            await asyncio.sleep(PATIENCE)
+            await asyncio.sleep(TIMEOUT)
 
     task = loop.create_task(body())
     loop.run_until_complete(asyncio.sleep(0.01))
@@ -434,16 +432,16 @@ def test_wait_for_and_the_block_keep_apart(fastevent):
     async def main():
         async def body(event):
             async with event:
-                await asyncio.sleep(PATIENCE)
+                await asyncio.sleep(TIMEOUT)
 
         with pytest.raises(asyncio.TimeoutError) as caught:
             await asyncio.wait_for(body(fastevent.Event()), 0.01)
         assert not isinstance(caught.value, fastevent.EventTimeout)
         with pytest.raises(fastevent.EventTimeout):
-            await asyncio.wait_for(body(fastevent.Event(0.01)), PATIENCE)
+            await asyncio.wait_for(body(fastevent.Event(0.01)), TIMEOUT)
         with pytest.raises(fastevent.EventTimeout):
             async with fastevent.Event(0.01):
-                await asyncio.wait_for(asyncio.sleep(PATIENCE), PATIENCE)
+                await asyncio.wait_for(asyncio.sleep(TIMEOUT), TIMEOUT)
 
     Asyncio.run(main)
 
@@ -454,12 +452,12 @@ def test_timeout_and_the_block_keep_apart(fastevent):
         with pytest.raises(TimeoutError) as caught:
             async with asyncio.timeout(0.01):
                 async with fastevent.Event():
-                    await asyncio.sleep(PATIENCE)
+                    await asyncio.sleep(TIMEOUT)
         assert type(caught.value) is TimeoutError
         with pytest.raises(fastevent.EventTimeout):
             async with fastevent.Event(0.01):
-                async with asyncio.timeout(PATIENCE):
-                    await asyncio.sleep(PATIENCE)
+                async with asyncio.timeout(TIMEOUT):
+                    await asyncio.sleep(TIMEOUT)
         assert asyncio.current_task().cancelling() == 0
 
     Asyncio.run(main)
@@ -472,7 +470,7 @@ def test_a_task_group_ends_with_the_block(fastevent):
 
         async def child():
             try:
-                await asyncio.sleep(PATIENCE)
+                await asyncio.sleep(TIMEOUT)
             finally:
                 ended.append(True)
 
@@ -513,7 +511,7 @@ def test_an_eager_task_has_blocks(fastevent):
 
         async def body():
             async with event:
-                await asyncio.sleep(PATIENCE)
+                await asyncio.sleep(TIMEOUT)
 
         task = asyncio.create_task(body())
         event.set("eager")
@@ -535,8 +533,8 @@ def test_trio_as_a_guest_of_asyncio(fastevent):
         async def guest():
             with pytest.raises(fastevent.EventCancelled, match="for the guest"):
                 async with event:
-                    await trio.sleep(PATIENCE)
-            assert await other.wait_async(PATIENCE)
+                    await trio.sleep(TIMEOUT)
+            assert await other.wait_async(TIMEOUT)
             return "guest"
 
         trio.lowlevel.start_guest_run(
@@ -550,7 +548,7 @@ def test_trio_as_a_guest_of_asyncio(fastevent):
                     await asyncio.sleep(0.001)
                 event.set("for the guest")
                 mine.set("for the host")
-                await asyncio.sleep(PATIENCE)
+                await asyncio.sleep(TIMEOUT)
         other.set()
         return (await done).unwrap()
 
@@ -568,16 +566,16 @@ def test_under_anyio(fastevent, backend):
         with pytest.raises(fastevent.EventCancelled, match="why"):
             async with event:
                 async with anyio.create_task_group() as group:
-                    group.start_soon(anyio.sleep, PATIENCE)
+                    group.start_soon(anyio.sleep, TIMEOUT)
                     in_thread(event.set, "why")
-                    await anyio.sleep(PATIENCE)
+                    await anyio.sleep(TIMEOUT)
         with anyio.move_on_after(0.01) as scope:
             async with fastevent.Event() as event:
-                await anyio.sleep(PATIENCE)
+                await anyio.sleep(TIMEOUT)
         assert scope.cancelled_caught and event.is_set()
-        with anyio.fail_after(PATIENCE), pytest.raises(fastevent.EventTimeout):
+        with anyio.fail_after(TIMEOUT), pytest.raises(fastevent.EventTimeout):
             async with fastevent.Event(0.01):
-                with anyio.move_on_after(PATIENCE):
-                    await anyio.sleep(PATIENCE)
+                with anyio.move_on_after(TIMEOUT):
+                    await anyio.sleep(TIMEOUT)
 
     anyio.run(main, backend=backend)

@@ -1,12 +1,12 @@
 """`async with event` beside `asyncio.timeout()`: what both do is the same at every await of a body."""
 
 import asyncio
-import os
 import sys
 from contextlib import suppress
 
 import pytest
 from conftest import CORES
+from helpers import SCALE
 from loops import Asyncio
 
 if sys.version_info < (3, 11):
@@ -15,9 +15,6 @@ hypothesis = pytest.importorskip("hypothesis", reason="hypothesis does not insta
 
 from hypothesis import example, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
-
-#: `make soak` asks for more.
-SCALE = int(os.environ.get("FASTEVENT_TEST_SCALE", "1"))
 
 #: What another task does while the body pauses, turn by turn.
 ACTIONS = st.lists(st.lists(st.sampled_from(["set outer", "set inner", "cancel"]), max_size=3), max_size=12)
@@ -138,7 +135,7 @@ async def run(make, program, actions):
     return trace
 
 
-@settings(max_examples=150 * SCALE, deadline=None, derandomize=SCALE == 1)
+@settings(max_examples=int(150 * SCALE), deadline=None, derandomize=SCALE == 1)
 @example(  # a request to cancel that the body has survived is there before the inner block, and does not count for it
     program=("none", ["swallow"], ["pass on", "pass on"], [], False),
     actions=[["cancel"], ["set inner"]],

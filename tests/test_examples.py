@@ -55,7 +55,7 @@ def test_the_crawler_keeps_its_deadlines(core):
     assert "pages of quick.example: fetched" in out and "stuck.example: timed out after" in out and "all in" in out
 
 
-def test_the_server_cancels_work_for_a_client_that_left(core):
+def test_the_server_cancels_work_when_its_client_leaves(core):
     assert end(start(core, "server.py")) == "answer: 5\nwork for 1000000 cancelled: the client left\n"
 
 

@@ -3,13 +3,13 @@
 import sys
 
 import pytest
-from helpers import python
+from helpers import HAS_GIL, python
 
 on_cpython = pytest.mark.skipif(sys.implementation.name != "cpython", reason="calls no finalizers at exit")
 
 #: Free-threaded 3.13 keeps every module for ever once there was a second thread, and empties them all at exit.
 keeps_modules = pytest.mark.skipif(
-    sys.version_info[:2] == (3, 13) and not getattr(sys, "_is_gil_enabled", lambda: True)(),
+    sys.version_info[:2] == (3, 13) and not HAS_GIL,
     reason="empties all modules at exit",
 )
 
@@ -78,14 +78,14 @@ def test_exit_waits_so_long_and_no_longer(core):
     atexit.register(lambda: print(time.monotonic() - start >= 0.3))
     from fastevent import Event, _helpers
     from helpers import self_setting
-    _helpers.CALL_PATIENCE = 300_000_000
+    _helpers.CALL_TIMEOUT = 300_000_000
     begun = threading.Event()
     event = self_setting(Event, 0.01, lambda event: (begun.set(), time.sleep(1000)))
     begun.wait()
     start = time.monotonic()
     """
     assert python(code, core) == "True\n"
-    assert python("from fastevent import _helpers; print(_helpers.CALL_PATIENCE)", core) == f"{10 * 10**9}\n"
+    assert python("from fastevent import _helpers; print(_helpers.CALL_TIMEOUT)", core) == f"{10 * 10**9}\n"
 
 
 def test_a_callback_may_cause_others_at_exit(core):

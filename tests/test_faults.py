@@ -9,10 +9,7 @@ from pathlib import Path
 
 import pytest
 from faults import FAULTS
-from helpers import CORE_SWITCH
-
-#: `make soak` asks for more.
-SCALE = os.environ.get("FASTEVENT_TEST_SCALE", "1")
+from helpers import CORE_SWITCH, SCALE
 
 PROGRAM = Path(__file__).with_name("faults")
 
@@ -41,12 +38,12 @@ WATCHED = [
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_fault(core, name):
-    passes(core, name, "fastevent:Event", float(SCALE))
+    passes(core, name, "fastevent:Event", SCALE)
 
 
 @pytest.mark.parametrize("name", WATCHED)
 def test_fault_of_a_watched_event(core, name):
-    passes(core, name, "watched:Watched", 0.3 * float(SCALE))
+    passes(core, name, "watched:Watched", 0.3 * SCALE)
 
 
 def passes(core, name, event, scale):

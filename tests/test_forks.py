@@ -5,13 +5,11 @@ import sys
 from textwrap import dedent
 
 import pytest
-from helpers import python
+from helpers import HAS_GIL, python
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
-with_the_gil = pytest.mark.skipif(
-    sys.implementation.name != "cpython" or not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="CPython with the GIL"
-)
+with_the_gil = pytest.mark.skipif(sys.implementation.name != "cpython" or not HAS_GIL, reason="CPython with the GIL")
 
 on_cpython = pytest.mark.skipif(sys.implementation.name != "cpython", reason="asks CPython's atexit")
 
@@ -266,7 +264,7 @@ def test_a_callback_may_fork(core):
 
 @with_the_gil
 def test_a_fork_in_c_calls_no_handler_before(core):
-    """As uWSGI does: the child alone hears of it."""
+    """As uWSGI does: only the handlers for the child are called."""
     code = """
     import _imp, ctypes
     libc, calls = ctypes.PyDLL(None), []
@@ -315,7 +313,7 @@ def test_a_restart_that_fails_is_tried_again(core):
 
 
 def test_a_use_during_a_fork_starts_nothing(core):
-    """Handlers of other packages run before, too: what they make must start no thread in the midst."""
+    """Handlers of other packages run before, too: what they make must start no thread during the fork."""
     code = """
     events, calls = [], []
     first = armed(3600)

@@ -77,9 +77,9 @@ def test_a_later_deadline_wakes_no_thread(core):
     code = """
     import time
     from fastevent import Event, _helpers
-    from helpers import until
+    from helpers import deadline, until
     event, wakes, looks = Event(3600, set_on_timeout=True), [], []
-    until(lambda: _helpers.timers._asleep.get("until") == event._fe_period().deadline)
+    until(lambda: _helpers.timers._asleep.get("until") == deadline(event))
     _helpers.timers.helper.wake = lambda: wakes.append(1)
     clock = _helpers.monotonic_ns
     _helpers.monotonic_ns = lambda: looks.append(1) or clock()
@@ -176,7 +176,7 @@ def test_the_heap_drops_dead_events_in_order(core):
     code = """
     import gc, random
     from fastevent import Event, _helpers
-    from helpers import until
+    from helpers import deadline, until
     numbers = random.Random(0)
     events = [Event(3600 + 100 * numbers.random(), set_on_timeout=True) for _ in range(3000)]
     until(lambda: len(_helpers.timers._heap) >= 2000)
@@ -184,11 +184,11 @@ def test_the_heap_drops_dead_events_in_order(core):
     gc.collect()
     events += [Event(3600 + 100 * numbers.random(), set_on_timeout=True) for _ in range(6000)]
     events.append(Event(1800, set_on_timeout=True))  # the next deadline, for which the thread reads all
-    until(lambda: _helpers.timers._asleep["until"] == events[-1]._fe_period().deadline)
+    until(lambda: _helpers.timers._asleep["until"] == deadline(events[-1]))
     heap = list(_helpers.timers._heap)
     assert all(heap[(i - 1) // 2] <= heap[i] for i in range(1, len(heap)))
     alive = [event for *_, reference in sorted(heap) if (event := reference()) is not None]
-    assert alive == sorted(events, key=lambda event: event._fe_period().deadline)
+    assert alive == sorted(events, key=deadline)
     assert len(heap) < len(events) + 2000, len(heap)
     """
     python(code, core)

@@ -3,22 +3,19 @@
 Each scenario says how many schedules there are at least, so that the explorer cannot pass by exploring nothing.
 """
 
-import os
 import sys
 
 import pytest
 from explorer import SECOND, Interrupted, explore, explore_interrupts, load
 from explorer.run import Run
 from explorer.signals import watch
+from helpers import HAS_GIL, SCALE
 
 pytestmark = pytest.mark.skipif(
-    not getattr(sys, "_is_gil_enabled", lambda: True)(),
+    not HAS_GIL,
     reason="without the GIL, threads hang in CPython's events for every instruction",
 )
-soak = pytest.mark.skipif(
-    float(os.environ.get("FASTEVENT_TEST_SCALE", "1")) <= 1,
-    reason="takes minutes: make soak explores it",
-)
+soak = pytest.mark.skipif(SCALE <= 1, reason="takes minutes: make soak explores it")
 tracing = pytest.mark.skipif(sys.implementation.name != "cpython", reason="needs CPython's events for every instruction")
 
 
@@ -211,7 +208,7 @@ def test_a_timeout_takes_no_set_from_wait_any(explored):
     assert explore(explored, waits_for_any_a_second, sets_and_clears, time_passes) >= 60
 
 
-def test_a_timeout_that_came_too_late_notifies_nobody(explored):
+def test_a_late_timeout_notifies_no_subscriber(explored):
     assert explore(explored, sets, clears, expires, timeout=1, first=adds_a_child) >= 100
 
 
@@ -271,7 +268,7 @@ def test_a_signal_that_raises_in_set(explored, threads):
 
 @tracing
 @pytest.mark.parametrize("threads", [[sets_too], pytest.param([waits, sets_too], marks=soak)])
-def test_a_signal_that_raises_in_one_of_two_sets(explored, threads):
+def test_a_signal_raises_in_one_of_two_sets(explored, threads):
     places, schedules = explore_interrupts(explored, sets, raises, *threads)
     assert places >= 5
     assert schedules >= places

@@ -35,7 +35,7 @@ def test_events_in_cycles_and_globals_at_exit(core):
     assert python(code, core) == ""
 
 
-SUBINTERPRETERS = """if True:
+SUBINTERPRETERS = """
     import sys, threading
     try:
         import _interpreters as interpreters

@@ -1,12 +1,12 @@
 """Sequences of every public call against a simple model, and arguments of every kind, by hypothesis."""
 
-import os
 import sys
 import threading
 import time
 
 import pytest
 from conftest import CORES
+from helpers import SCALE
 
 hypothesis = pytest.importorskip("hypothesis", reason="hypothesis does not install here")
 
@@ -21,9 +21,9 @@ from hypothesis.stateful import (  # noqa: E402
     run_state_machine_as_test,
 )
 
-#: `make soak` asks for more.
-SCALE = int(os.environ.get("FASTEVENT_TEST_SCALE", "1"))
-SETTINGS = settings(max_examples=150 * SCALE, deadline=None, derandomize=SCALE == 1, suppress_health_check=list(HealthCheck))
+SETTINGS = settings(
+    max_examples=int(150 * SCALE), deadline=None, derandomize=SCALE == 1, suppress_health_check=list(HealthCheck)
+)
 
 TIMEOUTS = st.sampled_from([None, 0, 0.0, 300, 1e300, float("inf")])
 
@@ -235,7 +235,7 @@ def test_any_timeout_is_taken_or_refused_alike(timeout):
 
 @SETTINGS
 @given(timeout=ANYTHING)
-def test_any_wait_is_what_it_is_for_threading_event(timeout):
+def test_any_wait_answers_as_threading_event(timeout):
     """Where that does not wait: a number above zero waits, and is tried in `test_contract.py`."""
     try:
         waits = timeout is None or 0 < timeout

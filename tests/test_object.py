@@ -265,16 +265,17 @@ def test_methods_can_be_patched_on_the_class(Event, name):
     assert getattr(event, name) is not None and event.is_set() in (True, False)
 
 
-def test_init_and_new_can_be_replaced_on_the_class(core):
-    code = """if True:  # in a process of its own: a class does not forget that it had a __new__
-        from unittest import mock
-        from fastevent import Event
-        seen, new = [], Event.__new__
-        with mock.patch.object(Event, "__init__", lambda self, *arguments: seen.append(arguments)):
-            Event(), Event(5)
-        Event(6)
-        Event.__new__ = lambda cls, *arguments: seen.append("new") or new(cls)
-        print(Event(7).is_set(), seen)
+def test_init_and_new_can_be_replaced(core):
+    # In a process of its own, because a class does not forget that it had a __new__.
+    code = """
+    from unittest import mock
+    from fastevent import Event
+    seen, new = [], Event.__new__
+    with mock.patch.object(Event, "__init__", lambda self, *arguments: seen.append(arguments)):
+        Event(), Event(5)
+    Event(6)
+    Event.__new__ = lambda cls, *arguments: seen.append("new") or new(cls)
+    print(Event(7).is_set(), seen)
     """
     assert python(code, core) == "False [(), (5,), 'new']\n"
 

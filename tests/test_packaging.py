@@ -91,7 +91,7 @@ def test_the_sdist_has_the_source_and_nothing_generated(sdist):
     assert not [name for name in files if name.endswith((".c", ".so", ".pyd", ".pyc"))]
 
 
-def test_the_compiled_wheel_holds_no_sources_and_nothing_in_ddeutil(wheels):
+def test_the_compiled_wheel_holds_no_sources(wheels):
     content = names(wheels["c"])
     extension = {name for name in content if name.startswith("fastevent/_core_c.") and name.endswith((".so", ".pyd"))}
     assert len(extension) == 1
@@ -142,12 +142,12 @@ def test_an_editable_install_has_both_import_paths(unpacked, environment):
     assert python("-c", code) == "c True\n"
 
 
-def test_a_build_without_a_compiler_names_it_and_the_way_out(unpacked, tmp_path):
+def test_a_build_without_a_compiler_names_a_remedy(unpacked, tmp_path):
     output = run(sys.executable, "-m", "build", "-o", tmp_path, "--wheel", unpacked, fails=True, CC="no-such-compiler")
     assert "It needs a C compiler and Python's headers. FASTEVENT_PURE_PYTHON=1 builds without it." in output
 
 
-def test_a_build_without_cython_names_it(unpacked, environment, tmp_path):
+def test_a_build_without_cython_names_a_remedy(unpacked, environment, tmp_path):
     install, python = environment
     install("setuptools>=77")
     source = shutil.copytree(unpacked, tmp_path / "source", ignore=shutil.ignore_patterns("build", "*.c"))

@@ -339,7 +339,7 @@ def test_short_lived_children_leave_memory_flat(core):
     python(code, core, str(SCALE), timeout=300 * max(1.0, SCALE))
 
 
-def test_a_second_init_leaves_the_parent_of_a_child(Event):
+def test_a_second_init_forgets_parent_and_name(Event):
     parent = Event()
     child = parent.child(name="first")
     child.__init__()

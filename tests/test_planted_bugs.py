@@ -231,7 +231,7 @@ def restart_counts_as_a_set(core):
     replace(core, _fe_restart=restart)
 
 
-def restart_wakes_nobody(core):
+def restart_wakes_no_waiter(core):
     replace(core, _fe_restart=lambda original, self, seconds: original(self, seconds) and False)
     core._Waiter.wake = lambda self: None
 
@@ -260,7 +260,7 @@ def restarts_without_a_second_look_at_the_clock(core):
 # Subscribers
 
 
-def notifies_nobody(core):
+def notifies_no_subscriber(core):
     core.notify._set_and_notify = lambda event, reason, only_if_expired, call, pending: (
         event and event._fe_try_set(reason, pending, only_if_expired)
     )
@@ -327,11 +327,11 @@ def calls_callbacks_for_a_set_of_the_past(core):
         (each_deadline_has_waiters_of_its_own, [waits, restarts_later], {"timeout": 5}),
         (all_periods_share_their_waiters, [waits, sets_and_clears, sets_and_clears], {}),
         (restart_counts_as_a_set, [restarts_later, reads], {"timeout": 5}),
-        (restart_wakes_nobody, [waits_for_the_event, restarts_sooner, time_passes], {"timeout": 5}),
+        (restart_wakes_no_waiter, [waits_for_the_event, restarts_sooner, time_passes], {"timeout": 5}),
         (restart_takes_waiters_out, [waits_for_the_event, restarts_sooner, sets], {"timeout": 5}),
         (restarts_without_a_second_look_at_the_clock, [restarts_later, sets], {"timeout": 5}),
-        (notifies_nobody, [sets], {"first": adds_a_child}),
-        (notifies_nobody, [waits_for_any, sets], {}),
+        (notifies_no_subscriber, [sets], {"first": adds_a_child}),
+        (notifies_no_subscriber, [waits_for_any, sets], {}),
         (a_timeout_that_came_too_late_notifies_children, [sets, clears, expires], {"timeout": 1, "first": adds_a_child}),
         (calls_a_callback_that_was_taken_out, [adds_a_callback, sets], {}),
         (calls_a_callback_twice, [adds_a_callback, sets], {}),
@@ -351,7 +351,7 @@ def test_a_place_that_is_not_handed_on_is_found():
         explore(load(hands_no_place_on, window=1), waits, waits, sets)
 
 
-def test_a_self_setting_event_without_a_timer_is_found():
+def test_a_missing_timer_is_found():
     def adds_no_timer(core):
         core.notify.timers.add = lambda *_: None
 

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from helpers import SCALE
 
 PROOFS = Path(__file__).parent.parent / "proofs"
 INCOMPLETE = re.compile("max search depth too small|memory limit|out of memory|Search not completed", re.IGNORECASE)
@@ -15,7 +16,7 @@ UNREACHED = re.compile(r"^unreached in (\w+ ?\w*)|, (state \d+), (?!\"-end-\")",
 # The defines of each search. They say how many threads call what: see the top of the model.
 SEARCHES = {
     "compiled_core": [
-        "PATIENT=2",
+        "UNTIMED=2",
         "TIMED=0 OWN=1 RESTARTERS=1",
         "TIMED=2 BATCH=2",
         "SETTERS=2 CLEARERS=2",
@@ -23,22 +24,22 @@ SEARCHES = {
     ],
     "python_core": [
         "EXCEPTIONS=1",
-        "EXCEPTIONS=1 PATIENT=0 TIMED=0 OWN=1 RESTARTERS=1",
-        "PATIENT=2",
+        "EXCEPTIONS=1 UNTIMED=0 TIMED=0 OWN=1 RESTARTERS=1",
+        "UNTIMED=2",
         "SETTERS=2",
         "CLEARERS=2",
-        "PATIENT=2 CLEARERS=0 WINDOW=2",
+        "UNTIMED=2 CLEARERS=0 WINDOW=2",
         "TIMED=0 OWN=1 RESTARTERS=1",
     ],
     "store_buffers": [""],
     "shared": ["KILLED=3"],
 }
 LONG_SEARCHES = {
-    "compiled_core": ["SETTERS=2 PATIENT=2", "PATIENT=2 TIMED=0 OWN=1 RESTARTERS=1", "OWN=1 RESTARTERS=1"],
-    "python_core": ["SETTERS=2 CLEARERS=2", "EXCEPTIONS=1 PATIENT=2", "EXCEPTIONS=1 TIMED=0 OWN=1 RESTARTERS=1"],
+    "compiled_core": ["SETTERS=2 UNTIMED=2", "UNTIMED=2 TIMED=0 OWN=1 RESTARTERS=1", "OWN=1 RESTARTERS=1"],
+    "python_core": ["SETTERS=2 CLEARERS=2", "EXCEPTIONS=1 UNTIMED=2", "EXCEPTIONS=1 TIMED=0 OWN=1 RESTARTERS=1"],
     "shared": ["INTERRUPTS KILLED=0", "INTERRUPTS"],
 }
-if float(os.environ.get("FASTEVENT_TEST_SCALE", "1")) > 1:
+if SCALE > 1:
     for name, searches in LONG_SEARCHES.items():
         SEARCHES[name] += searches
 

@@ -16,8 +16,8 @@ import weakref
 from pathlib import Path
 
 import pytest
-from helpers import CORE_SWITCH, PATIENCE, Threads, python
-from redis_server import bridge, free_port, module, own_server, prefix, redis, server, until, until_collected
+from helpers import CORE_SWITCH, TIMEOUT, Threads, python, until
+from redis_server import bridge, free_port, module, own_server, prefix, redis, server, until_collected
 
 # What it does
 
@@ -25,10 +25,10 @@ from redis_server import bridge, free_port, module, own_server, prefix, redis, s
 def test_a_set_is_seen_elsewhere(bridge):
     one, other = bridge(), bridge()
     here, there = one.event("run/42"), other.event("run/42")
-    assert one.connected.wait(PATIENCE) and other.connected.wait(PATIENCE)
+    assert one.connected.wait(TIMEOUT) and other.connected.wait(TIMEOUT)
     assert not here.is_set() and not there.is_set()
     here.set("cancelled by Ann")
-    assert there.wait(PATIENCE) and there.reason == "cancelled by Ann"
+    assert there.wait(TIMEOUT) and there.reason == "cancelled by Ann"
 
 
 def test_a_late_comer_finds_it_set(bridge):
@@ -41,7 +41,7 @@ def test_a_late_comer_finds_it_set(bridge):
 def test_the_first_cause_wins(bridge, server, prefix):
     events = bridge()
     event = events.event("run")
-    assert events.connected.wait(PATIENCE)
+    assert events.connected.wait(TIMEOUT)
     server.admin.set(prefix + "run", '{"reason": "first", "timed_out": false}')  # without a message
     event.set("second")
     until(lambda: not events._link.unsent)
@@ -83,13 +83,13 @@ CIRCLE.append(CIRCLE)
 def test_a_reason_travels(bridge, reason, arrives):
     there = bridge().event("run")
     bridge().event("run").set(reason)
-    assert there.wait(PATIENCE) and there.reason == arrives and type(there.reason) is type(arrives)
+    assert there.wait(TIMEOUT) and there.reason == arrives and type(there.reason) is type(arrives)
 
 
 def test_a_timeout_stays_a_timeout(bridge, fastevent):
     there = bridge().event("run")
     here = bridge().event("run", 0.05, set_on_timeout=True)
-    assert there.wait(PATIENCE) and here.is_set()
+    assert there.wait(TIMEOUT) and here.is_set()
     assert isinstance(there.reason, fastevent.EventTimeout) and str(there.reason) == "timed out after 0.05 s: run"
     with pytest.raises(fastevent.EventTimeout, match=r"timed out after 0\.05 s: run"):
         there.check()
@@ -99,9 +99,9 @@ def test_a_parent_sets_it_everywhere(bridge, Event):
     parent = Event()
     there, here = bridge().event("run"), bridge().event("run", parents=[parent])
     parent.set("the parent")
-    assert here.is_set() and there.wait(PATIENCE) and there.reason == "the parent"
+    assert here.is_set() and there.wait(TIMEOUT) and there.reason == "the parent"
     bridge().event("other", parents=[parent])
-    assert bridge().event("other").wait(PATIENCE)
+    assert bridge().event("other").wait(TIMEOUT)
 
 
 def test_it_is_an_event_with_children(bridge, Event, fastevent):
@@ -110,7 +110,7 @@ def test_it_is_an_event_with_children(bridge, Event, fastevent):
     assert isinstance(there, Event) and there.name == "run"
     with here:
         pass
-    assert child.wait(PATIENCE) and fastevent.wait_any([there], PATIENCE) == [there]
+    assert child.wait(TIMEOUT) and fastevent.wait_any([there], TIMEOUT) == [there]
 
 
 def test_callbacks_of_an_arrival_have_their_thread(bridge):
@@ -152,7 +152,7 @@ def test_what_arrives_is_not_sent_again(bridge, server, prefix):
     there = [bridge().event("run") for _ in range(5)]
     before = server.admin.info("commandstats")["cmdstat_publish"]["calls"] if server.admin.info("commandstats") else 0
     bridge().event("run").set()
-    assert all(event.wait(PATIENCE) for event in there)
+    assert all(event.wait(TIMEOUT) for event in there)
     time.sleep(0.1)
     assert server.admin.info("commandstats")["cmdstat_publish"]["calls"] == before + 1
 
@@ -205,7 +205,7 @@ except ModuleNotFoundError as error:
 def test_clients_of_all_kinds(bridge, server, options):
     here, there = bridge(server.client(**options)).event("run"), bridge(server.client(**options)).event("run")
     here.set("why")
-    assert there.wait(PATIENCE) and there.reason == "why"
+    assert there.wait(TIMEOUT) and there.reason == "why"
 
 
 def test_a_password_and_few_rights(bridge, own_server):
@@ -213,14 +213,14 @@ def test_a_password_and_few_rights(bridge, own_server):
     server = own_server("--requirepass", "other", "--user", *f"ann {rights}".split())
     there = bridge(server.client(username="ann", password="secret")).event("run")
     bridge(redis.Redis.from_url(f"redis://:other@127.0.0.1:{server.port}")).event("run").set("why")
-    assert there.wait(PATIENCE) and there.reason == "why"
+    assert there.wait(TIMEOUT) and there.reason == "why"
 
 
 def test_a_unix_socket(bridge, own_server):
     path = own_server("--unixsocket", "FOLDER/socket").folder + "/socket"
     there = bridge(redis.Redis(unix_socket_path=path)).event("run")
     bridge(redis.Redis.from_url(f"unix://{path}")).event("run").set("why")
-    assert there.wait(PATIENCE) and there.reason == "why"
+    assert there.wait(TIMEOUT) and there.reason == "why"
 
 
 def test_tls(bridge, own_server, tmp_path):
@@ -238,7 +238,7 @@ def test_tls(bridge, own_server, tmp_path):
     there = bridge(server.client(port=port, ssl=True, ssl_ca_certs=str(certificate))).event("run")
     here = bridge(server.client(port=port, ssl=True, ssl_ca_certs=str(certificate)))
     here.event("run").set("why")
-    assert there.wait(PATIENCE) and there.reason == "why"
+    assert there.wait(TIMEOUT) and there.reason == "why"
     start = time.monotonic()
     here.close()
     assert time.monotonic() - start < 5
@@ -253,7 +253,7 @@ def test_a_cluster(module, bridge, own_server):
     here, there = (bridge(redis.RedisCluster(host="127.0.0.1", port=server.port), prefix="{test}:") for _ in "ab")
     event = there.event("run")
     here.event("run").set("why")
-    assert event.wait(PATIENCE) and event.reason == "why"
+    assert event.wait(TIMEOUT) and event.reason == "why"
 
 
 # Its life
@@ -267,7 +267,7 @@ def test_two_threads_at_most(bridge):
     before = len(helper_threads())
     events = bridge()
     held = [events.event(str(number)) for number in range(100)]
-    assert events.connected.wait(PATIENCE)
+    assert events.connected.wait(TIMEOUT)
     assert len(helper_threads()) == before + 2 and held
     events.close()
     assert len(helper_threads()) == before
@@ -294,7 +294,7 @@ def test_a_dropped_one_ends_its_threads(module, server, prefix):
     assert alive() is not None  # an event keeps it
     other = module.RedisEvents(server.client(), prefix=prefix)
     other.event("run").set("why")
-    assert event.wait(PATIENCE)
+    assert event.wait(TIMEOUT)
     del event, other
     until_collected(lambda: alive() is None and len(helper_threads()) <= before)
 
@@ -302,10 +302,10 @@ def test_a_dropped_one_ends_its_threads(module, server, prefix):
 def test_set_and_drop_is_sent(module, server, bridge, prefix):
     other = bridge()
     there = other.event("run")
-    assert other.connected.wait(PATIENCE)
+    assert other.connected.wait(TIMEOUT)
     before, start = len(helper_threads()), time.monotonic()
     module.RedisEvents(server.client(), prefix=prefix).event("run").set("why")
-    assert there.wait(PATIENCE) and there.reason == "why"
+    assert there.wait(TIMEOUT) and there.reason == "why"
     until_collected(lambda: len(helper_threads()) <= before)  # its own thread has dropped it
     assert time.monotonic() - start < module.REREAD / 2
 
@@ -326,7 +326,7 @@ def test_set_and_exit(core, server, bridge, prefix, ending):
     names = ["run", "late"] if "late" in ending else ["run"]
     waiting = [there.event(name) for name in names]
     python(f"{SETS}\nevents.event('run').set('why')\n{ending}", core, str(server.port), prefix)
-    assert all(event.wait(PATIENCE) and event.reason == "why" for event in waiting)
+    assert all(event.wait(TIMEOUT) and event.reason == "why" for event in waiting)
 
 
 def test_exit_with_the_server_away(core, own_server):
@@ -335,7 +335,7 @@ def test_exit_with_the_server_away(core, own_server):
     start = time.monotonic()
     away = "sys.modules['fastevent.redis'].EXIT = 0.5\nimport logging\nlogging.disable()\nevents.event('run').set('why')"
     python(SETS + away, core, str(server.port), "test:")
-    assert time.monotonic() - start < PATIENCE / 2
+    assert time.monotonic() - start < TIMEOUT / 2
 
 
 FORKS = """
@@ -381,7 +381,7 @@ def test_a_handler_may_set(bridge):
     before = signal.signal(signal.SIGALRM, lambda *_: event.set("the signal"))
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.05)
-        assert there.wait(PATIENCE) and there.reason == "the signal"
+        assert there.wait(TIMEOUT) and there.reason == "the signal"
     finally:
         signal.signal(signal.SIGALRM, before)
 
@@ -403,7 +403,7 @@ def start(core, server, *arguments):
 
 
 def end(process):
-    out, error = process.communicate(timeout=PATIENCE)
+    out, error = process.communicate(timeout=TIMEOUT)
     assert (process.returncode, error) == (0, ""), (process.returncode, out, error)
     return out
 
@@ -460,5 +460,5 @@ def test_a_run_of_the_engine_is_cancelled(core, own_server, bridge):
     assert work.stdout.readline() == "running\n"
     time.sleep(0.5)
     bridge(server.client(), prefix="fastevent:").event("run/42").set("the data is wrong")
-    out, error = work.communicate(timeout=PATIENCE)
+    out, error = work.communicate(timeout=TIMEOUT)
     assert out == "CANCEL the data is wrong\n", (out, error)

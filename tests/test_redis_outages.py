@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
-from helpers import PATIENCE
-from redis_server import bridge, module, own_server, prefix, server, until, until_collected
+from helpers import TIMEOUT, until
+from redis_server import bridge, module, own_server, prefix, server, until_collected
 
 
 class Proxy:
@@ -70,7 +70,7 @@ def test_connections_are_killed(bridge, server, kind):
         cut[2]()
         other.set("why")
         cut[3]()
-        assert event.wait(PATIENCE) and event.reason == "why"
+        assert event.wait(TIMEOUT) and event.reason == "why"
 
 
 def test_connections_break_after_any_byte(bridge, server):
@@ -81,7 +81,7 @@ def test_connections_break_after_any_byte(bridge, server):
             here, there = bridge(server.client(port=proxy.port)), bridge(server.client(port=proxy.port))
             event = there.event(f"run{budget}")
             here.event(f"run{budget}").set("why")
-            assert event.wait(PATIENCE) and event.reason == "why"
+            assert event.wait(TIMEOUT) and event.reason == "why"
         assert proxy.cut > 20
     finally:
         proxy.end()
@@ -90,13 +90,13 @@ def test_connections_break_after_any_byte(bridge, server):
 def test_connected_follows_the_server(bridge, own_server):
     server = own_server()
     events = bridge(server.client())
-    assert events.connected.wait(PATIENCE) and "connected" in repr(events)
+    assert events.connected.wait(TIMEOUT) and "connected" in repr(events)
     event = events.event("run")
     server.kill()
     until(lambda: not events.connected.is_set())
     assert "not connected" in repr(events) and not event.is_set()
     server.start()
-    assert events.connected.wait(PATIENCE)
+    assert events.connected.wait(TIMEOUT)
     time.sleep(0.1)
     assert not event.is_set()  # an outage sets nothing
 
@@ -111,7 +111,7 @@ def test_a_server_that_comes_later(bridge, own_server):
     assert not events.connected.is_set() and not here[0].is_set()
     server.start()
     bridge(server.client()).event("run0").set("why")
-    assert here[0].wait(PATIENCE) and here[0].reason == "why" and events.connected.wait(PATIENCE)
+    assert here[0].wait(TIMEOUT) and here[0].reason == "why" and events.connected.wait(TIMEOUT)
 
 
 @pytest.mark.parametrize("keep_data", [True, False])
@@ -121,14 +121,14 @@ def test_a_server_that_was_killed(bridge, own_server, keep_data):
     before, event = here.event("before"), there.event("meanwhile")
     before.set("before")
     other = here.event("meanwhile")
-    assert there.event("before").wait(PATIENCE)
+    assert there.event("before").wait(TIMEOUT)
     server.kill(keep_data)
     until(lambda: not here.connected.is_set())
     other.set("meanwhile")
     server.start()
-    assert event.wait(PATIENCE) and event.reason == "meanwhile"
+    assert event.wait(TIMEOUT) and event.reason == "meanwhile"
     late = bridge(server.client()).event("before")  # which is put back if it was lost
-    assert late.wait(PATIENCE) and late.reason == "before"
+    assert late.wait(TIMEOUT) and late.reason == "before"
 
 
 def test_set_never_waits_for_the_server(bridge, own_server):
@@ -143,7 +143,7 @@ def test_set_never_waits_for_the_server(bridge, own_server):
         took.append(time.perf_counter() - start)
     assert sorted(took)[100] < 0.001 and all(event.is_set() for event in held)
     server.start()
-    assert all(bridge(server.client()).event(f"run{number}").wait(PATIENCE) for number in (0, 199))
+    assert all(bridge(server.client()).event(f"run{number}").wait(TIMEOUT) for number in (0, 199))
 
 
 def test_memory_is_bounded_while_it_is_away(module, bridge, own_server, monkeypatch, caplog):
@@ -161,7 +161,7 @@ def test_memory_is_bounded_while_it_is_away(module, bridge, own_server, monkeypa
     assert caplog.text.count("does not hold are lost") == 1
     server.start()
     others = bridge(server.client())
-    assert others.event("held").wait(PATIENCE) and others.event("dropped99").wait(PATIENCE)
+    assert others.event("held").wait(TIMEOUT) and others.event("dropped99").wait(TIMEOUT)
 
 
 def test_a_server_that_stalls(module, bridge, server, monkeypatch):
@@ -171,14 +171,14 @@ def test_a_server_that_stalls(module, bridge, server, monkeypatch):
     try:
         events = bridge(server.client(port=proxy.port))
         event = events.event("run")
-        assert events.connected.wait(PATIENCE)
+        assert events.connected.wait(TIMEOUT)
         proxy.stalled.set()
         until(lambda: not events.connected.is_set())
         start = time.monotonic()
         assert not events.event("other").is_set() and time.monotonic() - start < 10
         bridge().event("run").set("why")
         proxy.stalled.clear()
-        assert event.wait(PATIENCE) and event.reason == "why" and events.connected.wait(PATIENCE)
+        assert event.wait(TIMEOUT) and event.reason == "why" and events.connected.wait(TIMEOUT)
     finally:
         proxy.end()
 
@@ -187,7 +187,7 @@ def test_a_lost_message_costs_a_while(module, bridge, server, prefix, monkeypatc
     monkeypatch.setattr(module, "REREAD", 0.05)
     there = bridge().event("run")
     server.admin.set(prefix + "run", '{"reason": "no message", "timed_out": false}')
-    assert there.wait(PATIENCE) and there.reason == "no message"
+    assert there.wait(TIMEOUT) and there.reason == "no message"
 
 
 def test_keys_expire(module, bridge, server, prefix, monkeypatch):
@@ -196,7 +196,7 @@ def test_keys_expire(module, bridge, server, prefix, monkeypatch):
     here.set("why")
     until(lambda: server.admin.ttl(prefix + "run") == 1)
     server.admin.delete(prefix + "run")
-    until(lambda: server.admin.exists(prefix + "run"))  # as long as somebody holds it
+    until(lambda: server.admin.exists(prefix + "run"))  # as long as the program holds the event
     del here
     until_collected(lambda: not server.admin.exists(prefix + "run"))
     assert not bridge().event("run").is_set()
@@ -210,7 +210,7 @@ def test_ten_thousand_names(bridge, server):
     assert server.admin.info("clients")["connected_clients"] - before <= 5
     for event in ours:
         event.set(event.name)
-    assert all(event.wait(PATIENCE) and event.reason == event.name for event in theirs)
+    assert all(event.wait(TIMEOUT) and event.reason == event.name for event in theirs)
     del ours, theirs, event
     until_collected(lambda: not (here._link.unsent or here._link.events or there._link.events))
 
@@ -240,7 +240,7 @@ def test_junk_sets_nothing(bridge, server, prefix, junk, decode_responses, caplo
         server.admin.publish(prefix, channel_junk)
         server.admin.publish(prefix + "x", channel_junk)
     bridge().event("other").set("why")
-    assert other.wait(PATIENCE) and not event.is_set() and there.connected.wait(PATIENCE)
+    assert other.wait(TIMEOUT) and not event.is_set() and there.connected.wait(TIMEOUT)
     assert caplog.text.count("holds no reason") == (junk != b"")
     event.set("still works here")
 
@@ -249,7 +249,7 @@ def test_keys_of_other_types_set_nothing(bridge, server, prefix, caplog):
     server.admin.rpush(prefix + "list", 1)
     server.admin.hset(prefix + "hash", "a", 1)
     events = bridge()
-    assert not events.event("list").is_set() and not events.event("hash").is_set() and events.connected.wait(PATIENCE)
+    assert not events.event("list").is_set() and not events.event("hash").is_set() and events.connected.wait(TIMEOUT)
     events.event("list").set()
     until(lambda: not events._link.unsent)
     assert caplog.text.count("holds no reason") == 1

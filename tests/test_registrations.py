@@ -12,7 +12,7 @@ import time
 import weakref
 
 import pytest
-from helpers import PATIENCE, Threads
+from helpers import TIMEOUT, Threads, until
 
 
 class Slow:
@@ -25,7 +25,7 @@ class Slow:
 
     def __call__(self):
         self.begun.set()
-        assert self.may_end.wait(PATIENCE)
+        assert self.may_end.wait(TIMEOUT)
         self.ended = True
 
 
@@ -99,16 +99,16 @@ def test_leaving_waits_for_a_call_that_has_begun(Event):
     def leaves():
         with event.callback(slow):
             setter.start()
-            assert slow.begun.wait(PATIENCE)
+            assert slow.begun.wait(TIMEOUT)
         left.append(slow.ended)
 
     setter = threading.Thread(target=event.set)
     with Threads(leaves):
-        assert slow.begun.wait(PATIENCE)
+        assert slow.begun.wait(TIMEOUT)
         time.sleep(0.05)  # time to leave too early
         assert not left
         slow.may_end.set()
-    setter.join(PATIENCE)
+    setter.join(TIMEOUT)
     assert left == [True]
 
 
@@ -118,7 +118,7 @@ def test_leaving_drops_a_call_that_has_not_begun(Event):
         block = event.callback(calls.append, 1)
         block.__enter__()
         with Threads(event.set):
-            assert slow.begun.wait(PATIENCE)
+            assert slow.begun.wait(TIMEOUT)
             block.__exit__(None, None, None)
             slow.may_end.set()
     assert not calls
@@ -127,17 +127,15 @@ def test_leaving_drops_a_call_that_has_not_begun(Event):
 def test_a_timeout_calls_from_a_helper_thread(Event):
     event, threads = Event(0.01, set_on_timeout=True), []
     with event.callback(lambda: threads.append(threading.current_thread().name)):
-        assert event.wait(PATIENCE)
-        deadline = time.monotonic() + PATIENCE
-        while not threads and time.monotonic() < deadline:
-            time.sleep(0.001)
+        assert event.wait(TIMEOUT)
+        until(lambda: threads)
     assert threads == ["fastevent callbacks"]
 
 
 def test_leaving_waits_for_the_helper_thread(Event):
     event, slow = Event(0.01, set_on_timeout=True), Slow()
     with event.callback(slow):
-        assert slow.begun.wait(PATIENCE)
+        assert slow.begun.wait(TIMEOUT)
         threading.Timer(0.02, slow.may_end.set).start()
     assert slow.ended
 
@@ -160,9 +158,7 @@ def test_a_signal_handler_sets_inside_the_block(Event):
     event, threads = Event(), []
     with event.set_on_signals(signal.SIGTERM), event.callback(lambda: threads.append(threading.get_ident())):
         signal.raise_signal(signal.SIGTERM)
-        deadline = time.monotonic() + PATIENCE
-        while not threads and time.monotonic() < deadline:
-            time.sleep(0.001)
+        until(lambda: threads)
     assert len(threads) == 1 and threads[0] != threading.get_ident()
     event.clear()
     before = signal.signal(signal.SIGTERM, lambda *_: event.set())
@@ -181,11 +177,11 @@ def test_ctrl_c_ends_the_waiting(Event):
     with pytest.raises(KeyboardInterrupt):
         with event.callback(slow):
             setter.start()
-            assert slow.begun.wait(PATIENCE)
+            assert slow.begun.wait(TIMEOUT)
             threading.Timer(0.05, os.kill, [os.getpid(), signal.SIGINT]).start()
     assert not slow.ended
     slow.may_end.set()
-    setter.join(PATIENCE)
+    setter.join(TIMEOUT)
     assert slow.ended and event.status().callbacks == 0
 
 
@@ -219,9 +215,8 @@ def test_exceptions_of_signal_handlers_leave_nothing(Event):
             break
         gc.collect()  # it drops a block that was not entered to the end
         event.set()
-        assert (
-            event.status().callbacks == 0 and len(calls) <= entered
-        )  # the promise ended with the exception, if at the very end
+        # At the very end, the exception ends the promise that no call comes after the block.
+        assert event.status().callbacks == 0 and len(calls) <= entered
         calls.clear()
     assert 5 < first < 1000
 
@@ -233,10 +228,10 @@ def test_a_forked_child_does_not_wait(Event):
     block = event.callback(slow)
     block.__enter__()
     with Threads(event.set):
-        assert slow.begun.wait(PATIENCE)
+        assert slow.begun.wait(TIMEOUT)
         child = os.fork()
         if not child:
-            signal.alarm(int(PATIENCE))
+            signal.alarm(int(TIMEOUT))
             block.__exit__(None, None, None)
             os._exit(7)
         _, status = os.waitpid(child, 0)
@@ -300,7 +295,7 @@ def test_a_query_of_sqlite_is_interrupted(Event):
     timer.start()
     with pytest.raises(sqlite3.OperationalError, match="interrupted"), event.callback(connection.interrupt):
         connection.execute(endless)
-    timer.join(PATIENCE)
+    timer.join(TIMEOUT)
     connection.close()
 
 
@@ -308,7 +303,7 @@ def test_a_process_is_killed(Event):
     event = Event(0.05, set_on_timeout=True)
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as process:
         with event.callback(process.kill):
-            assert process.wait(PATIENCE) != 0
+            assert process.wait(TIMEOUT) != 0
 
 
 def test_the_block_keeps_nothing_alive(Event):

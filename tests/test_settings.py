@@ -18,7 +18,7 @@ needs_c = pytest.mark.skipif("c" not in CORES, reason="the Python core is alone 
 SHOW = "import fastevent as f; print(f.default_timeout(), f.check_interval(), f.Event()._timeout, f.Event(7)._timeout)"
 
 
-def test_unset_they_are_300_and_a_tenth_and_a_plain_event_has_no_timeout(core):
+def test_the_defaults_are_300_and_a_tenth(core):
     assert python(SHOW, core) == "300.0 0.1 None 7.0\n"
 
 
@@ -37,54 +37,54 @@ def test_the_default_timeout_times_out(core):
 
 
 def test_they_are_read_once_at_first_use(core):
-    code = f"""if True:
-        import os, fastevent
-        os.environ["{DEFAULT}"] = "5"
-        before = fastevent.Event()
-        os.environ["{DEFAULT}"] = "6"
-        print(before._timeout, fastevent.Event()._timeout, fastevent.default_timeout())
+    code = f"""
+    import os, fastevent
+    os.environ["{DEFAULT}"] = "5"
+    before = fastevent.Event()
+    os.environ["{DEFAULT}"] = "6"
+    print(before._timeout, fastevent.Event()._timeout, fastevent.default_timeout())
     """
     assert python(code, core) == "5.0 5.0 5.0\n"
 
 
 @pytest.mark.parametrize("value", [" ", "soon", "5m", "nan", "0", "-1", "1,5", "0x10"])
 @pytest.mark.parametrize("variable", [DEFAULT, INTERVAL])
-def test_a_bad_value_is_an_error_at_use_that_names_both(core, variable, value):
-    code = f"""if True:
-        import fastevent
-        uses = {{"{DEFAULT}": [fastevent.default_timeout, fastevent.Event], "{INTERVAL}": [fastevent.check_interval]}}
-        for use in uses["{variable}"] * 2:
-            try:
-                use()
-            except ValueError as error:
-                print(error)
-        print(fastevent.Event(timeout=3)._timeout)
+def test_a_bad_value_raises_at_use(core, variable, value):
+    code = f"""
+    import fastevent
+    uses = {{"{DEFAULT}": [fastevent.default_timeout, fastevent.Event], "{INTERVAL}": [fastevent.check_interval]}}
+    for use in uses["{variable}"] * 2:
+        try:
+            use()
+        except ValueError as error:
+            print(error)
+    print(fastevent.Event(timeout=3)._timeout)
     """
     uses = 4 if variable == DEFAULT else 2
     expected = f"{variable} must be a number of seconds above zero, not {value!r}\n" * uses + "3.0\n"
     assert python(code, core, **{variable: value}) == expected
 
 
-def test_the_check_interval_bounds_a_native_wait_on_windows(core):
-    code = """if True:
-        import sys, threading, time
-        sys.platform = "win32"  # for us; whoever is to notice was imported before
-        from fastevent import Event, _time
-        print(_time.longest_wait())
-        start = time.monotonic_ns()
-        assert Event().wait(0.25) is False
-        assert time.monotonic_ns() - start >= 0.25e9
-        event = Event()
-        threading.Timer(0.25, event.set).start()
-        assert event.wait() is True
+def test_the_check_interval_bounds_waits_on_windows(core):
+    code = """
+    import sys, threading, time
+    sys.platform = "win32"  # for us alone, as the standard library has been imported
+    from fastevent import Event, _time
+    print(_time.longest_wait())
+    start = time.monotonic_ns()
+    assert Event().wait(0.25) is False
+    assert time.monotonic_ns() - start >= 0.25e9
+    event = Event()
+    threading.Timer(0.25, event.set).start()
+    assert event.wait() is True
     """
     assert python(code, core, **{INTERVAL: "0.04"}) == "40000000\n"
     assert python(code, core, **{INTERVAL: "inf"}) == f"{3600 * 10**9}\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there it does not")
-def test_a_native_wait_takes_as_long_as_it_may(core):
-    """Whoever waits for long does not poll."""
+def test_a_native_wait_is_long(core):
+    """A thread that waits for long does not poll."""
     code = "from fastevent import _time; print(_time.longest_wait() >= 60 * 10**9)"
     assert python(code, core, **{INTERVAL: "0.04"}) == "True\n"
 
@@ -106,21 +106,21 @@ def test_the_switch_takes_any_value_but_0(value, implementation):
 
 
 @needs_c
-def test_a_missing_core_falls_back_and_a_broken_one_is_seen():
+def test_only_a_missing_core_falls_back():
     hide = "import sys; sys.modules['fastevent._core_c'] = None; import fastevent; print(fastevent.IMPLEMENTATION)"
     assert python(hide, "c") == "python\n"
-    broken = """if True:
-        import importlib.abc, importlib.machinery, sys
-        class Broken(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-            def find_spec(self, name, path=None, target=None):
-                return importlib.machinery.ModuleSpec(name, self) if name == "fastevent._core_c" else None
-            def exec_module(self, module):
-                raise {}
-        sys.meta_path.insert(0, Broken())
-        try:
-            import fastevent
-        except ImportError as error:
-            print(error)
+    broken = """
+    import importlib.abc, importlib.machinery, sys
+    class Broken(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+        def find_spec(self, name, path=None, target=None):
+            return importlib.machinery.ModuleSpec(name, self) if name == "fastevent._core_c" else None
+        def exec_module(self, module):
+            raise {}
+    sys.meta_path.insert(0, Broken())
+    try:
+        import fastevent
+    except ImportError as error:
+        print(error)
     """
     for error in (
         "ImportError('undefined symbol: PyEvent_Missing')",

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import CORE_SWITCH, PATIENCE, python
+from helpers import CORE_SWITCH, TIMEOUT, python
 
 if not hasattr(os, "fork"):
     pytest.skip("the programs fork", allow_module_level=True)
@@ -28,7 +28,7 @@ def each(programs):
     return [pytest.param(name, method, id=f"{name}-{method}") for name, (_, methods) in programs.items() for method in methods]
 
 
-def run(file, arguments, core, directory, method="fork", seconds=2 * PATIENCE):
+def run(file, arguments, core, directory, method="fork", seconds=2 * TIMEOUT):
     """Run a program, which must print nothing. Return the directories that it leaves behind."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FASTEVENT_", "WORKFLOW_CORE_"))}
     done = subprocess.run(
@@ -65,7 +65,7 @@ def test_chaos_loses_no_set(core, directory):
     """Workers are killed and stopped at random: 5 seconds, a minute for FASTEVENT_TEST_SCALE."""
     scale = int(os.environ.get("FASTEVENT_TEST_SCALE", "1"))
     seconds = 5 if scale == 1 else 60
-    run("shared_chaos.py", [str(seconds)], core, directory, seconds=seconds + 2 * PATIENCE)
+    run("shared_chaos.py", [str(seconds)], core, directory, seconds=seconds + 2 * TIMEOUT)
 
 
 GUIDE = HERE.parent / "docs" / "processes.md"
@@ -85,7 +85,7 @@ def test_example(core, code, output, directory):
         env={**os.environ, **CORE_SWITCH[core]},
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
     )
     assert re.fullmatch(re.escape(output).replace("…", ".*"), done.stdout, re.S), done.stdout + done.stderr
 

@@ -6,12 +6,11 @@ import gc
 import logging
 import sys
 import threading
-import time
 import weakref
 
 import pytest
-from helpers import PATIENCE
-from loops import Asyncio, Trio, both, in_thread, nothing_is_left, since_3_11
+from helpers import TIMEOUT
+from loops import Asyncio, Trio, both, in_thread, nothing_is_left, since_3_11, until
 
 
 class Work:
@@ -25,8 +24,8 @@ class Work:
 
     def __call__(self):
         self.begun.set()
-        assert self.event.wait(PATIENCE)
-        assert self.may_end.wait(PATIENCE)
+        assert self.event.wait(TIMEOUT)
+        assert self.may_end.wait(TIMEOUT)
         self.ended = True
         return "result"
 
@@ -115,13 +114,13 @@ def test_a_shielded_thread_outlasts_a_scope_of_trio(fastevent, kind):
         event = fastevent.Event()
         work = Work(event)
         with trio.CancelScope() as outer:
-            with trio.move_on_after(0.01 if kind == "deadline" else PATIENCE) as scope:
+            with trio.move_on_after(0.01 if kind == "deadline" else TIMEOUT) as scope:
 
                 def interferes():
-                    work.begun.wait(PATIENCE)
+                    work.begun.wait(TIMEOUT)
                     if kind == "explicit":
                         trio.from_thread.run_sync(scope.cancel, trio_token=token)
-                    event.wait(PATIENCE)
+                    event.wait(TIMEOUT)
                     trio.from_thread.run_sync(outer.cancel, trio_token=token)
                     work.may_end.set()
 
@@ -139,7 +138,7 @@ def test_a_set_event_alone_raises_nothing(fastevent, library):
         event = fastevent.Event()
         work = Work(event)
         work.may_end.set()
-        in_thread(lambda: (work.begun.wait(PATIENCE), event.set("why")))
+        in_thread(lambda: (work.begun.wait(TIMEOUT), event.set("why")))
         assert await event.to_thread(work) == "result"
         assert await event.to_thread(work) == "result"  # it is set already
 
@@ -154,12 +153,12 @@ def test_a_block_of_the_event_ends_both(fastevent, library):
         work.may_end.set()
         with pytest.raises(fastevent.EventCancelled, match="why"):
             async with event:
-                in_thread(lambda: (work.begun.wait(PATIENCE), event.set("why")))
+                in_thread(lambda: (work.begun.wait(TIMEOUT), event.set("why")))
                 try:
                     await event.to_thread(work)
                 finally:
                     assert work.ended
-                await library.sleep(PATIENCE)  # should the thread have been faster than the cancellation
+                await library.sleep(TIMEOUT)  # should the thread have been faster than the cancellation
 
     library.run(main)
 
@@ -172,7 +171,7 @@ def test_only_an_unexpected_exception_is_logged(fastevent, library, raises, capl
 
         def work():
             begun.set()
-            event.wait(PATIENCE)
+            event.wait(TIMEOUT)
             raise getattr(fastevent, raises, ValueError)("x")
 
         assert await library.cancel_when(begun.is_set, lambda: event.to_thread(work))
@@ -212,7 +211,7 @@ def test_full_executors_delay_nothing(fastevent, library):
 
         def waits():
             begun.release()
-            return event.wait(PATIENCE)
+            return event.wait(TIMEOUT)
 
         def sets():
             for _ in range(60):
@@ -238,7 +237,7 @@ def test_a_call_that_has_not_begun_is_dropped(fastevent, monkeypatch):
 
         def late(thread):  # between the start of a thread and its first step
             started.set()
-            go_on.wait(PATIENCE)
+            go_on.wait(TIMEOUT)
             run(thread)
 
         monkeypatch.setattr(threading.Thread, "run", late)
@@ -335,10 +334,7 @@ def test_no_cycle_keeps_result_or_exception(fastevent):
         except Thing:
             pass
         there.append(weakref.ref(things.pop(0)))
-        deadline = time.monotonic() + PATIENCE
-        while any(reference() is not None for reference in there):  # the thread drops them last
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.001)
+        await until(lambda: all(reference() is None for reference in there), asyncio.sleep)  # the thread drops them last
 
     gc.collect()
     gc.disable()

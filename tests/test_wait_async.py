@@ -7,7 +7,7 @@ import time
 from math import inf
 
 import pytest
-from helpers import PATIENCE
+from helpers import TIMEOUT, deadline, until_waiting
 from loops import Asyncio, Trio, both, in_thread, nothing_is_left, until
 
 
@@ -42,10 +42,10 @@ def test_the_own_timeout_ends_it(fastevent, library):
         event = fastevent.Event(0.02)
         assert await event.wait_async() is False and event.check_timeout() and not event.is_set()
         assert await event.wait_async(0.01) is False
-        for timeout in (None, inf, PATIENCE):
+        for timeout in (None, inf, TIMEOUT):
             event = fastevent.Event(0.02, set_on_timeout=True)
             assert await event.wait_async(timeout) is True and event.check_timeout()
-        event = fastevent.Event(PATIENCE, set_on_timeout=True)
+        event = fastevent.Event(TIMEOUT, set_on_timeout=True)
         assert await event.wait_async(0.01) is False
         assert await nothing_is_left(library, event)
 
@@ -66,7 +66,7 @@ def test_clear_and_restart_timeout_reach_it(fastevent, library):
     async def main():
         async def wait():
             answer = await event.wait_async()
-            assert time.monotonic_ns() >= event._fe_period().deadline
+            assert time.monotonic_ns() >= deadline(event)
             return answer
 
         async def moves(move):
@@ -78,11 +78,11 @@ def test_clear_and_restart_timeout_reach_it(fastevent, library):
 
         event = fastevent.Event(0.5)
         assert await checked(event.clear) is False
-        event = fastevent.Event(PATIENCE)
+        event = fastevent.Event(TIMEOUT)
         assert await checked(lambda: event.restart_timeout(0.02)) is False
         event = fastevent.Event()
         assert await checked(lambda: event.restart_timeout(0.02)) is False
-        event = fastevent.Event(PATIENCE, set_on_timeout=True)
+        event = fastevent.Event(TIMEOUT, set_on_timeout=True)
         assert await checked(lambda: event.restart_timeout(0.02)) is True
         assert await nothing_is_left(library, event)
 
@@ -92,7 +92,7 @@ def test_clear_and_restart_timeout_reach_it(fastevent, library):
 @both
 def test_a_cancelled_wait_leaves_nothing(fastevent, library):
     async def main():
-        event = fastevent.Event(PATIENCE)
+        event = fastevent.Event(TIMEOUT)
         assert await library.cancel_when(lambda: event.status().waiters, event.wait_async)
         assert await nothing_is_left(library, event)
         event.set()
@@ -120,18 +120,16 @@ def test_many_tasks_in_many_loops(fastevent, library):
     event, answers = fastevent.Event(), []
 
     async def main():
-        answers.extend(await library.together(*[lambda: event.wait_async(PATIENCE)] * 20))
+        answers.extend(await library.together(*[lambda: event.wait_async(TIMEOUT)] * 20))
 
     threads = [threading.Thread(target=library.run, args=(main,), daemon=True) for _ in range(4)]
     for thread in threads:
         thread.start()
-    deadline = time.monotonic() + PATIENCE
-    while event.status().waiters < 80 and time.monotonic() < deadline:
-        time.sleep(0.002)
+    until_waiting(event, 80)
     event.set()
     event.clear()
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
     assert answers == [True] * 80 and not event._fe_wakers
 
 
@@ -176,8 +174,8 @@ def test_a_race_of_set_and_timeout_loses_nothing(fastevent, library):
             timer = threading.Timer(0.002, event.set)
             timer.start()
             if not await event.wait_async(0.0015 + number * 0.00001):
-                assert await event.wait_async(PATIENCE)
-            timer.join(PATIENCE)
+                assert await event.wait_async(TIMEOUT)
+            timer.join(TIMEOUT)
         assert await nothing_is_left(library, event)
 
     library.run(main)

@@ -7,7 +7,7 @@ import time
 import weakref
 
 import pytest
-from helpers import TIMEOUT, Threads, deadline, python, until, until_waiting
+from helpers import HAS_GIL, TIMEOUT, Threads, deadline, python, until, until_waiting
 
 SECOND = 10**9
 
@@ -203,7 +203,7 @@ def test_many_waiters_wake_none_that_comes_later(Event):
     assert again == [False] * 200
 
 
-@pytest.mark.skipif(not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="without the GIL, a set() wakes all")
+@pytest.mark.skipif(not HAS_GIL, reason="without the GIL, a set() wakes all")
 def test_a_second_set_wakes_more(core):
     """An exception that ends a thread anywhere may lose its place in the window."""
     if core == "c":

@@ -1,34 +1,18 @@
 """Forks during `wait()`: the child forgets the waiters of its parent, and goes on with its own."""
 
 import os
-import sys
 from textwrap import dedent
 
 import pytest
-from helpers import python
+from helpers import HAS_GIL, python
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 PRELUDE = """
 import os, signal, sys, threading, time, warnings
-from helpers import until, until_waiting
+from helpers import in_child, until, until_waiting
 warnings.simplefilter("ignore")  # that a process with threads forks is what is tested
 from fastevent import Event, wait_any
-
-def in_child(function):
-    pid = os.fork()
-    if pid == 0:
-        signal.alarm(30)
-        status = 1
-        try:
-            function()
-            status = 0
-        except BaseException:
-            import traceback
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 """
 
 
@@ -167,7 +151,7 @@ def test_a_pending_wait_ends_in_the_child(core):
 
 
 @pytest.mark.parametrize("call", ["event.wait()", "wait_any([event])"])
-def test_a_wait_ends_in_the_child_of_a_pending_set(core, call):
+def test_a_pending_set_ends_the_childs_wait(core, call):
     """A set() has many children to set before it comes to the waker of wait_any(), and a handler forks meanwhile."""
     code = f"""
     event, entered = Event(), []
@@ -207,7 +191,7 @@ def test_a_wait_ends_in_the_child_of_a_pending_set(core, call):
     assert run(code, core) == "42\n"
 
 
-def test_a_thread_of_the_child_waits_before_our_handler(core):
+def test_a_thread_waits_before_our_fork_handler(core):
     """Functions for a fork run in the order in which they were registered, and one of them starts a thread that waits."""
     code = """
     import os, threading
@@ -237,7 +221,7 @@ def test_a_thread_of_the_child_waits_before_our_handler(core):
     assert python(code, core) == "42\n"
 
 
-def test_an_ident_that_is_used_again_is_no_waiter(core):
+def test_a_reused_ident_is_no_waiter(core):
     """A thread of the child may get the ident of one that waited in the parent; when it forks, its child has no waiter."""
     code = """
     event = Event()
@@ -263,7 +247,7 @@ def test_an_ident_that_is_used_again_is_no_waiter(core):
 
 
 def test_forks_while_other_threads_use_the_event(core):
-    if core == "py" and not getattr(sys, "_is_gil_enabled", lambda: True)():
+    if core == "py" and not HAS_GIL:
         pytest.skip(
             "without the GIL, a dict that other threads use at the fork may stay locked in the child: no remedy in Python"
         )

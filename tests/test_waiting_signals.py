@@ -72,7 +72,7 @@ def test_a_handler_that_returns_ends_no_wait(core):
     assert python(code, core) == ""
 
 
-def test_a_handler_that_sets_and_clears_ends_the_wait(core):
+def test_a_set_in_a_handler_ends_the_wait(core):
     code = """
     import signal
     from fastevent import Event

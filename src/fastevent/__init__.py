@@ -31,7 +31,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when it is used: it needs sockets, which other programs do not.
+    # Imported at its first use, because it needs sockets, and most programs do not.
     if name == "SharedEvent":
         from fastevent._shared import SharedEvent
 

@@ -1,6 +1,7 @@
 """Watching an event from a task of asyncio or trio.
 
-Whichever of the two runs has been imported. This module imports neither of them, and knows each by the same few methods.
+The library whose loop runs has been imported already, so this module imports neither of them. `Asyncio` and `Trio` give both
+libraries the same few methods.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The threads of this package: what keeps deadlines, what calls callbacks, and how such threads start and end.
+"""The threads of this package: one keeps deadlines, others call callbacks. How such threads start and end.
 
 A helper thread starts at the first need. It ends before a fork, since a process with several threads is not safe to fork, and
 starts again afterwards if it is still needed, in both processes. It ends with its interpreter, since a subinterpreter must not
@@ -17,25 +17,26 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from fastevent._time import LONGEST_WAIT, NEVER, monotonic_ns, private_copy
 
 _thread = private_copy("_thread")
-_sleep = private_copy("time").sleep
+sleep = private_copy("time").sleep
 
-FORK_PATIENCE = 10**8  # how long a fork waits for helpers to end, in nanoseconds
-EXIT_PATIENCE = 10**9  # how long the interpreter waits for them as it exits
-CALL_PATIENCE = 10**10  # how long the interpreter waits for callbacks before that
+FORK_TIMEOUT = 10**8  # how long a fork waits for helpers to end, in nanoseconds
+EXIT_TIMEOUT = 10**9  # how long the interpreter waits for them as it exits
+CALL_TIMEOUT = 10**10  # how long the interpreter waits for callbacks before that
 STUCK = 10**8  # a callback that takes longer no longer delays the next one
 
 _AWAKE = NEVER + 1  # a thread that is awake has no time until which it sleeps
 
-_helpers: list[Helper] = []
+_registered: list[Helper] = []  # that end before a fork, start after it, and end with the interpreter
 _forks: list[None] = []  # an item for each fork in progress, during which no helper starts
-_closed: list[None] = []  # not empty once the interpreter has ended the helpers
-_registered: dict[str, Run] = {}  # not empty once `_at_exit()` is registered in this process
+_exits: dict[str, Run] = {}  # not empty once `_at_exit()` is registered in this process
+helpers_ended: list[None] = []  # not empty once the interpreter has ended the helpers
 
 
 class Run:
@@ -46,10 +47,10 @@ class Run:
     def __init__(self) -> None:
         self.ident = 0
         self.native = 0
-        self.busy = False  # with a call of a user's function, for which a fork does not wait
+        self.busy = False  # it calls a function of a user, for which a fork does not wait
         self.ending = False
         self.ended = False
-        self.count = 0  # of all threads, as this one ended
+        self.count = 0  # how many threads there were as this one ended
 
 
 class Helper:
@@ -64,7 +65,7 @@ class Helper:
         self._needed = needed
         self._runs: dict[str, Run] = {}  # "run" while there is a thread
         self._token = _locked()
-        _helpers.append(self)
+        _registered.append(self)
 
     def start(self) -> None:
         """Start the thread unless it runs. During a fork, leave that to the end of the fork.
@@ -73,12 +74,12 @@ class Helper:
         """
         if "run" in self._runs or _forks:
             return
-        if _closed:
+        if helpers_ended:
             raise RuntimeError("no thread can be started while the interpreter exits")
         run = Run()
         try:
             if self._runs.setdefault("run", run) is run:
-                if _registered.setdefault("", run) is run:  # by one thread, because `atexit` of 3.13t is not for several
+                if _exits.setdefault("", run) is run:  # by one thread, because `atexit` of 3.13t is not for several
                     atexit.register(_at_exit)
                 _thread.start_new_thread(self._main, (run,))
         except BaseException:  # from a signal handler, perhaps: before the start or after it
@@ -103,7 +104,7 @@ class Helper:
         return self._runs.get("run")
 
     def end(self) -> Run | None:
-        """Ask the thread to end, and return its run. The calling thread is not asked: the answer is None then, too."""
+        """Ask the thread to end, and return its run. Return None if there is no thread, or if it is the calling one."""
         run = self.run()
         if run is None or run.ident == _thread.get_ident():
             return None
@@ -115,8 +116,13 @@ class Helper:
         """Forget, in a forked child, the thread of the parent."""
         run = self._runs.pop("run", None)
         if run is not None:
-            run.ending = True  # this thread may be the one that forked: then it ends when it can
+            run.ending = True  # because the thread itself may have forked, in a callback: it ends after that
         self._token = _locked()
+
+    def unregister(self) -> None:
+        """Take no part in forks and in the end of the interpreter any more. A second call does nothing."""
+        with suppress(ValueError):
+            _registered.remove(self)
 
     def restart(self) -> None:
         """Start the thread if it is needed. Where that fails, the next use tries again."""
@@ -140,8 +146,8 @@ class Helper:
         finally:
             if self.run() is run:
                 self._runs.pop("run", None)
-            if not _closed:
-                self.restart()  # for what came after the last look; not during a fork, whose end does it
+            if not helpers_ended:
+                self.restart()  # because more work may have come since it last looked; during a fork, this does nothing
             getattr(threading, "_active", {}).pop(run.ident, None)
             run.count = _thread._count()
             run.ended = True
@@ -153,26 +159,27 @@ def _locked() -> Any:
     return lock
 
 
-def _wait_for_end(runs: list[Run | None], patience: int) -> None:
-    deadline = monotonic_ns() + patience
+def wait_for_end(runs: list[Run | None], nanoseconds: int) -> None:
+    """Wait until all these runs have ended, or for that time."""
+    deadline = monotonic_ns() + nanoseconds
     for run in runs:
         while run is not None and not _is_gone(run) and monotonic_ns() < deadline:
-            _sleep(0.0002)
+            sleep(0.0002)
 
 
 def _is_gone(run: Run) -> bool:
     if not run.ended:
         return False
-    if sys.platform == "linux":  # which counts a thread for a moment longer than the interpreter does
+    if sys.platform == "linux":  # where the kernel counts a thread for a moment longer than the interpreter does
         return not os.path.exists(f"/proc/self/task/{run.native}")
     return bool(_thread._count() < run.count)
 
 
 class Timers:
-    """The thread "fastevent timers". At each deadline it calls `fire(reference)`, if what the weak *reference* refers to is
-    alive.
+    """The thread "fastevent timers", which calls `fire(reference)` at each deadline.
 
-    Of several deadlines for one object, the first counts: *fire* looks whether it still holds, and adds the next one.
+    *reference* returns an object, or None once that is dead; then the call may be left out. Of several deadlines for one
+    reference, only the first is kept, because *fire* checks whether that deadline still holds, and adds the next one.
     """
 
     def __init__(self) -> None:
@@ -215,13 +222,13 @@ class Timers:
             self._asleep["until"] = _AWAKE
 
     def _read(self) -> None:
-        for _ in range(len(self._unread)):  # those that come meanwhile must not delay deadlines that pass
+        for _ in range(len(self._unread)):  # no more than these, because reading must not delay deadlines that pass
             deadline, fire, reference = self._unread[0]
             if deadline < self._first.get(id(reference), NEVER):
                 self._first[id(reference)] = deadline
                 self._number += 1
                 heapq.heappush(self._heap, (deadline, self._number, fire, reference))
-            self._unread.popleft()  # at last: if the process is forked meanwhile, the child reads it again
+            self._unread.popleft()  # only now, so that the child of a fork in between reads it again
         if len(self._heap) > self._limit:
             self._heap = [entry for entry in self._heap if self._holds(entry) and entry[3]() is not None]
             self._first = {id(reference): deadline for deadline, _, _, reference in self._heap}
@@ -241,7 +248,7 @@ class Timers:
                     entry[2](entry[3])
                 except BaseException:
                     log("at a deadline")
-            # After the call: if the process is forked meanwhile, the child repeats it.
+            # Only now, so that the child of a fork in between repeats the call.
             if self._heap and self._heap[0] is entry:
                 heapq.heappop(self._heap)
         self.firing = False
@@ -254,14 +261,14 @@ class Callbacks:
         self.helpers = [Helper("fastevent callbacks", self._work, lambda: self._pending)]
         self._timers = timers
         self._pending: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
-        self._taken = 0  # calls so far
-        self._taken_before = 0  # and when `_watch()` was called
+        self._taken = 0  # how many calls have begun
+        self._taken_before = 0  # how many had begun when `_grow()` was scheduled
         self._watching: dict[str, object] = {}  # not empty while `_grow()` is scheduled
         self._reference = lambda: self
 
     def call_later(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Have *function* called with these *arguments* in a thread of its own; now, if the interpreter has ended that."""
-        if _closed:
+        """Have *function* called with these *arguments* in a helper; call it here if the interpreter has ended the helpers."""
+        if helpers_ended:
             function(*arguments)
             return
         self._pending.append((function, arguments))
@@ -282,12 +289,12 @@ class Callbacks:
 
     def finish(self) -> None:
         """Wait for all calls that are pending or in progress, as the interpreter exits."""
-        deadline = monotonic_ns() + CALL_PATIENCE
+        deadline = monotonic_ns() + CALL_TIMEOUT
         while (self.busy() or self._timers.firing) and monotonic_ns() < deadline:
             self.helpers[0].restart()
             if self.helpers[0].run() is None:
                 self.call_pending()
-            _sleep(0.0005)
+            sleep(0.0005)
 
     def call_pending(self) -> None:
         """Make the pending calls in this thread."""
@@ -300,18 +307,18 @@ class Callbacks:
         self._watching.clear()
         for helper in self.helpers[1:]:
             helper.forget()
-            _helpers.remove(helper)
+            helper.unregister()
         del self.helpers[1:]
 
     def _work(self, run: Run) -> None:
         first = self.helpers[0]
         while not run.ending:
-            run.busy = True  # before the look, so that `call_later()` cannot miss both the call and this
+            run.busy = True  # before it takes a call, so that `call_later()` sees the call as pending or this thread as busy
             called = self._call_next()
             run.busy = False
             if not called:
                 if first.run() is not run:
-                    return  # beyond the first one, no thread waits for work
+                    return  # only the first thread waits for work
                 first.sleep(LONGEST_WAIT)
 
     def _call_next(self) -> bool:
@@ -324,12 +331,12 @@ class Callbacks:
             self._watch()
         try:
             function(*arguments)
-        except BaseException:  # even SystemExit: the thread serves others, too
+        except BaseException:  # even SystemExit, because the thread serves other events, too
             log("%r raised", function)
         return True
 
     def _watch(self) -> None:
-        """See to it that `_grow()` looks whether pending calls make progress."""
+        """Schedule `_grow()`, unless it is scheduled already."""
         me = object()
         if self._watching.setdefault("", me) is me:
             self._taken_before = self._taken
@@ -340,6 +347,7 @@ class Callbacks:
 
     @staticmethod
     def _grow(reference: Callable[[], Callbacks]) -> None:
+        """Start another thread if calls are pending and none has begun since this was scheduled."""
         self = reference()
         self._watching.clear()
         if not self._pending:
@@ -353,7 +361,7 @@ class Callbacks:
                 self.helpers.append(helper)
             try:
                 helper.start()
-            except RuntimeError:  # the next look tries again
+            except RuntimeError:  # the next `_grow()` tries again
                 pass
         self._watch()
 
@@ -364,7 +372,7 @@ def log(text: str, *arguments: object) -> None:
         import logging
 
         logging.getLogger("fastevent").exception(text, *arguments)
-    except Exception:  # or the interpreter exits, and nothing can be imported
+    except Exception:  # also where the interpreter exits, and nothing can be imported
         pass
 
 
@@ -375,40 +383,40 @@ call_later = callbacks.call_later
 
 def _at_exit() -> None:
     callbacks.finish()
-    _closed.append(None)
-    _wait_for_end([helper.end() for helper in list(_helpers)], EXIT_PATIENCE)
+    helpers_ended.append(None)
+    wait_for_end([helper.end() for helper in list(_registered)], EXIT_TIMEOUT)
     callbacks.call_pending()
 
 
-# For a helper that starts in a function of `atexit`: what that registers is not called any more.
+# This one is registered early, because `atexit` ignores what its own functions register, and one of them may start a helper.
 atexit.register(partial(_at_exit))
 
 
 def _end_idle_helpers() -> None:
-    idle = [helper for helper in list(_helpers) if (run := helper.run()) is not None and not run.busy]
-    _wait_for_end([helper.end() for helper in idle], FORK_PATIENCE)
+    idle = [helper for helper in list(_registered) if (run := helper.run()) is not None and not run.busy]
+    wait_for_end([helper.end() for helper in idle], FORK_TIMEOUT)
 
 
 def _restart_helpers() -> None:
-    for helper in list(_helpers):
+    for helper in list(_registered):
         helper.restart()
 
 
 def _after_fork_in_child() -> None:
-    # A fork in C may not have called `_before_fork()`.
+    # Where C code has forked, the functions for "before" may not have been called.
     _forks.clear()
     callbacks.forget()
-    for helper in list(_helpers):
+    for helper in list(_registered):
         helper.forget()
     timers.forget()
-    if sys.implementation.name != "pypy":  # which crashes where a thread starts during a fork: there, the next use starts it
+    if sys.implementation.name != "pypy":  # which crashes where a thread starts in here; the next use starts it there
         _restart_helpers()
-    _registered.clear()  # `multiprocessing` clears the functions of `atexit` after this
+    _exits.clear()  # `multiprocessing` clears the functions of `atexit` after this
 
 
 if hasattr(os, "register_at_fork"):
-    # A signal that comes during a fork is handled where the next function in Python begins, which ends if the handler raises.
-    # So forks are counted by functions in C, and the helpers are restarted twice.
+    # A signal that comes during a fork is handled as the next Python function begins. If the handler raises, that function does
+    # nothing. So functions in C count the forks, and the helpers are restarted twice.
     count, count_back = partial(_forks.append, None), partial(_forks.__delitem__, slice(1))
     os.register_at_fork(before=_end_idle_helpers, after_in_parent=count_back, after_in_child=_after_fork_in_child)
     os.register_at_fork(before=count, after_in_parent=_restart_helpers)  # this "before" is called before the other

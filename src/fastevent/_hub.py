@@ -20,8 +20,8 @@ Messages are JSON objects, one a line. Nothing is unpickled from a socket.
    it, and no other call waits for that one.
 4. What is to be sent is removed after it was sent, so an exception from a signal handler repeats a message at worst. A line
    begins with a newline, too: where an exception left part of a line, the next line is still read.
-5. A home is gone when its address is refused or missing. A connection that has merely ended is made anew. So either side may
-   end one at any time, and a new one begins with all that the home may have missed.
+5. A home is gone when its address is refused or missing. A connection that has merely ended is made again. So either side
+   may end one at any time, and a new one begins with all that the home may have missed.
 """
 
 from __future__ import annotations
@@ -39,27 +39,25 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from time import sleep
 from typing import Any, NamedTuple
 
-from fastevent import _helpers
-from fastevent._helpers import EXIT_PATIENCE, Helper, Run, log
+from fastevent._helpers import EXIT_TIMEOUT, Helper, Run, helpers_ended, log, sleep, wait_for_end
 from fastevent._notify import call_later, set_and_notify
 from fastevent._reasons import decode, encode
 from fastevent._time import monotonic_ns
 
 _LONGEST_LINE = 65_536  # bytes: more than any message of ours
 _LONGEST_GREETING = 1_024  # bytes, from a process that has proved nothing
-_MOST_LINES = 20_000  # in the outbox for a follower: one that has stopped reading connects anew when it reads again
+_MOST_LINES = 20_000  # in the outbox for a follower: one that has stopped reading connects again when it goes on
 _MOST_CAUSES = 65_536  # of events that are set, remembered for processes that ask later
 _MOST_STRANGERS = 64  # connections that have proved nothing
-_STRANGER_PATIENCE = 10**10  # how long these may take, in nanoseconds
+_STRANGER_TIMEOUT = 10**10  # how long these may take, in nanoseconds
 _AT_ONCE = 16  # followers that a set() notifies by itself: those it wakes compete with it for the processors
 _BACKLOG = 1_024
 _PAUSE = 5 * 10**7  # nanoseconds from one attempt to the next
 
-# Doubts that a home is there: 100 are too many.
-_REFUSAL = 100 if sys.platform == "linux" else 5  # elsewhere, a full backlog is refused, too
+_ENOUGH_DOUBTS = 100  # that a home is there: with so many, it is gone
+_REFUSAL = _ENOUGH_DOUBTS if sys.platform == "linux" else 5  # elsewhere, a full backlog is refused, too
 _NO_PROOF = 2  # the connection ended before the home had proved anything
 
 _REFUSED = {errno.ECONNREFUSED, errno.ENOENT, errno.ENOTDIR, errno.ENOTSOCK}
@@ -84,7 +82,7 @@ class Home(NamedTuple):
         try:
             _prepare(sock)
             code = sock.connect_ex(self.address)
-            if not is_path and code in _UNDER_WAY:  # most are answered by now
+            if not is_path and code in _UNDER_WAY:  # on the loopback interface, a refusal has come by then
                 code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if code:
                 raise OSError(code, os.strerror(code))
@@ -149,8 +147,8 @@ class Connection:
         self.socket: Any = sock
         self.nonce = ""
         self.trusted = False  # the other side has proved that it knows the key
-        self.has_ended = False  # the socket is to be closed, and made anew if it leads to a home
-        self.doubts = 0  # that the home is there, since it was trusted
+        self.has_ended = False  # the socket has to be closed, and a new one made if it leads to a home
+        self.doubts = 0  # that the home is there, since it was trusted: see `_ENOUGH_DOUBTS`
         self.follows: dict[int, None] = {}  # numbers of the events that are followed over it and not set yet
         self.outbox: deque[bytes] = deque()
         self.rest = b""  # of the line that is being sent
@@ -197,16 +195,16 @@ class Hub:
         self.causes: dict[int, bytes] = {}  # of the events made here that are set: the message
         self.order: deque[int] = deque()  # in which they were set
         self.forgotten = 0  # the highest number of an event whose cause is no longer remembered
-        self.due: dict[Connection, int] = {}  # connections that `reach()` is to be called for, and when
+        self.retries: dict[Connection, int] = {}  # when to call `reach()` again for a connection
         self.posts: deque[Callable[[], object]] = deque()  # for the thread to call
         self.selector = selectors.DefaultSelector()
         self.waking = socket.socketpair()
         for waking in self.waking:
             waking.setblocking(False)
         self.selector.register(self.waking[0], selectors.EVENT_READ, lambda mask: self.waking[0].recv(4_096))
-        self.finalizer: Any = None
-        self.is_registered = False  # with `atexit`
-        self.can_start = True
+        self.finalizer: Any = None  # of `multiprocessing`: it calls `finish()`
+        self.is_registered = False  # with `atexit`, so that it calls `finish()`
+        self.can_start = True  # the thread; not in a fork handler of PyPy
         self.is_over = False  # the process exits
 
     # The events that are held here
@@ -304,8 +302,8 @@ class Hub:
         line = self.cause(number)
         if line is None:
             return
-        due = (follower for follower in list(self.followers) if number in follower.follows)
-        for rank, follower in enumerate(due):
+        followers = (follower for follower in list(self.followers) if number in follower.follows)
+        for rank, follower in enumerate(followers):
             follower.outbox.append(line)
             if rank < _AT_ONCE:
                 self.send(follower)
@@ -319,12 +317,12 @@ class Hub:
             self.post(self.watch, connection)
 
     def reach(self, connection: Connection) -> None:
-        """Connect to the home, unless there is a connection, and send."""
+        """Connect to the home, unless there is a connection, and send. If the home is gone, set its events."""
         if (connection.socket is None or connection.has_ended) and not self.connect(connection):
-            self.due[connection] = monotonic_ns() + _PAUSE
-            _thread.wake()
+            self.retries[connection] = monotonic_ns() + _PAUSE
+            helper.wake()
         self.send(connection)
-        if connection.home is not None and connection.doubts >= 100:
+        if connection.home is not None and connection.doubts >= _ENOUGH_DOUBTS:
             self.connections.pop(connection.home, None)
             for key in list(self.events):
                 if key[0] == connection.home:
@@ -342,14 +340,14 @@ class Hub:
                 connection.socket.close()
                 connection.socket = None
                 connection.has_ended = False
-            if home is not None and connection.doubts < 100:
+            if home is not None and connection.doubts < _ENOUGH_DOUBTS:
                 try:
                     sock = home.connect()
                     self.introduce(connection, home)
                     connection.socket = sock
                 except OSError as error:
                     connection.doubts += _REFUSAL * (error.errno in _REFUSED)
-                    if connection.doubts < 100:
+                    if connection.doubts < _ENOUGH_DOUBTS:
                         return False
         finally:
             if connection.right.get("holder") is me:
@@ -375,8 +373,8 @@ class Hub:
     def post(self, function: Callable[..., object], *arguments: Any) -> None:
         """Have the thread call *function*. Where the thread cannot start, the next call tries again."""
         self.posts.append(partial(function, *arguments))
-        _thread.restart()
-        _thread.wake()
+        helper.restart()
+        helper.wake()
 
     def at_exit(self) -> None:
         """Have `finish()` called as the process exits, after `multiprocessing` has waited for its children."""
@@ -389,7 +387,7 @@ class Hub:
 
     def close(self) -> None:
         """Close all sockets. The directory of a listener stays: in a forked child, it is the parent's."""
-        connections = [*self.connections.values(), *self.followers, *self.strangers, *self.due]
+        connections = [*self.connections.values(), *self.followers, *self.strangers, *self.retries]
         sockets = [*(listener.socket for listener in self.listeners.values()), *(each.socket for each in connections)]
         for closeable in (self.selector, *self.waking, *sockets):
             if closeable is not None:
@@ -404,17 +402,17 @@ class Hub:
 
     def work(self, run: Run) -> None:
         while not run.ending:
-            pause = 0 if self.posts else _PAUSE / 1e9 if self.due else 1 if self.strangers else None
+            pause = 0 if self.posts else _PAUSE / 1e9 if self.retries else 1 if self.strangers else None
             for key, mask in self.selector.select(pause):
                 self.safely(partial(key.data, mask))
             while self.posts:
                 self.safely(self.posts.popleft())
-            for connection, when in list(self.due.items()):
+            for connection, when in list(self.retries.items()):
                 if when <= monotonic_ns():
-                    self.due.pop(connection, None)
+                    self.retries.pop(connection, None)
                     self.safely(partial(self.reach, connection))
             for stranger, came in list(self.strangers.items()):
-                if came + _STRANGER_PATIENCE <= monotonic_ns():
+                if came + _STRANGER_TIMEOUT <= monotonic_ns():
                     self.end(stranger)
 
     def safely(self, function: Callable[[], object]) -> None:
@@ -431,7 +429,8 @@ class Hub:
         except OSError:  # no descriptor is left
             if self.strangers:
                 self.end(next(iter(self.strangers)))
-            return sleep(_PAUSE / 1e9)
+            sleep(_PAUSE / 1e9)
+            return
         _prepare(sock)
         stranger = Connection(None, sock)
         self.strangers[stranger] = monotonic_ns()
@@ -454,15 +453,15 @@ class Hub:
             self.selector.register(connection.socket, wanted, partial(self.watch, connection))
 
     def end(self, connection: Connection) -> None:
-        """Have the connection closed, and made anew if it leads to a home."""
+        """Have the connection closed, and a new one made if it leads to a home."""
         with suppress(KeyError, ValueError):
             self.selector.unregister(connection.socket)
         self.strangers.pop(connection, None)
         self.followers.pop(connection, None)
-        in_vain = connection.home is not None and not connection.trusted
-        connection.doubts += _NO_PROOF * in_vain
+        is_unproved = connection.home is not None and not connection.trusted
+        connection.doubts += _NO_PROOF * is_unproved
         connection.has_ended = True
-        self.due[connection] = monotonic_ns() + _PAUSE * in_vain
+        self.retries[connection] = monotonic_ns() + _PAUSE * is_unproved
 
     def read(self, connection: Connection) -> None:
         try:
@@ -520,7 +519,7 @@ class Hub:
         return connection.trusted
 
 
-class Thread(Helper):
+class _SharedThread(Helper):
     """The thread "fastevent shared". It rests in the selector, and outlives the other helpers as the process exits."""
 
     def wake(self) -> None:
@@ -528,7 +527,7 @@ class Thread(Helper):
             hub.waking[1].send(b"!", _NO_SIGNAL)
 
     def end(self) -> Run | None:
-        return None if _helpers._closed and not hub.is_over else super().end()
+        return None if helpers_ended and not hub.is_over else super().end()
 
 
 def _prepare(sock: socket.socket) -> None:
@@ -565,10 +564,10 @@ def finish() -> None:
     if hub.is_over:
         return
     hub.is_over = True
-    _helpers._wait_for_end([_thread.end()], EXIT_PATIENCE)
+    wait_for_end([helper.end()], EXIT_TIMEOUT)
     while hub.posts:
         hub.safely(hub.posts.popleft())
-    deadline = monotonic_ns() + EXIT_PATIENCE
+    deadline = monotonic_ns() + EXIT_TIMEOUT
     for connection in list(hub.connections.values()):
         while not connection.send() and monotonic_ns() < deadline:
             sleep(0.001)
@@ -588,7 +587,7 @@ def _after_fork_in_child() -> None:
     if sys.implementation.name == "pypy":  # where no thread can start in here: the next use or `multiprocessing` starts it
         hub.can_start = False
         if util is not None:
-            util.register_after_fork(_thread, Helper.restart)
+            util.register_after_fork(helper, Helper.restart)
     for home in {home for home, _ in parent.events}:
         hub.reach(hub.connections.setdefault(home, Connection(home)))
     if hub.events:
@@ -597,6 +596,6 @@ def _after_fork_in_child() -> None:
 
 
 hub = Hub()
-_thread = Thread("fastevent shared", lambda run: hub.work(run), lambda: hub.is_needed())
+helper = _SharedThread("fastevent shared", lambda run: hub.work(run), lambda: hub.is_needed())
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -78,7 +78,7 @@ def unpatch_threading() -> None:
 
 
 def _has_green_locks() -> bool:
-    """Return whether the locks of threads are not the interpreter's, and the core's are not these."""
+    """Return whether gevent or eventlet has replaced the locks of threads, and the core uses others."""
     allocate = _thread.allocate_lock
     return not isinstance(allocate, BuiltinFunctionType) and getattr(_core.core, "allocate_lock", None) is not allocate
 

@@ -68,12 +68,12 @@ def _handling_signals(event: Any, numbers: list[signal.Signals]) -> Iterator[Any
     def handler(number: int, frame: Any) -> None:
         sets, is_set, _ = event._fe_read()
         if is_set and first == [sets]:  # no clear() has come since
-            _act(number, frame)
+            act_as_before(number, frame)
         else:
             first[:] = [sets if is_set else sets + 1]  # before the set(), whose notifying the second signal may interrupt
             set_and_notify(event, signal.Signals(number), call=calls.call_later)
 
-    def _act(number: int, frame: Any) -> None:
+    def act_as_before(number: int, frame: Any) -> None:
         """Do what the signal did before the block."""
         action = before[number]
         if callable(action):

@@ -11,6 +11,8 @@ from threading import main_thread
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from fastevent._config import check_interval
+
 #: The deadline, in nanoseconds, of an event that never times out.
 NEVER = (1 << 63) - 1
 
@@ -109,6 +111,4 @@ def longest_wait() -> int:
     """
     if sys.platform != "win32" or get_ident() != main_thread().ident:
         return LONGEST_WAIT
-    from fastevent._config import check_interval
-
     return min(deadline_after(0, check_interval()), LONGEST_WAIT)

@@ -58,8 +58,11 @@ def _listed(events: Iterable[_E]) -> list[_E]:
     return events
 
 
-def _wait_for(events: list[_E], enough: int, timeout: float | None, which: Any) -> list[_E]:
-    """Wait until *enough* of the *events* were set, or until *which* of their own timeouts. Return those that were."""
+def _wait_for(events: list[_E], enough: int, timeout: float | None, choose: Any) -> list[_E]:
+    """Wait until *enough* of the *events* were set, and return those that were.
+
+    With None for a *timeout*, the own deadline that *choose* takes ends the wait: `min` the first, `max` the last of them.
+    """
     different = {id(event): event for event in events}
     before = {key: event._fe_read() for key, event in different.items()}
     unset = {key: event for key, event in different.items() if not before[key].is_set}
@@ -73,8 +76,8 @@ def _wait_for(events: list[_E], enough: int, timeout: float | None, which: Any) 
                 return deadline
             # A self-setting event ends the wait by being set.
             own = (NEVER if event._fe_self_setting else event._fe_deadline() for event in unset)
-            latest_or_first: int = which(own, default=NEVER)
-            return latest_or_first
+            own_deadline: int = choose(own, default=NEVER)
+            return own_deadline
 
         _wait_while_unset(unset, {key: before[key].sets for key in unset}, missing, end)
     return [event for event in events if id(event) not in unset]
@@ -85,7 +88,7 @@ def _wait_while_unset(unset: dict[int, Any], sets: dict[int, int], enough: int, 
 
     *sets* has the events' counts of sets from the start.
     """
-    token = allocate_lock()  # unlocked: there is something to look at
+    token = allocate_lock()  # free when there is something to look at
     token.acquire()
     waker = Waker(lambda: _release(token), get_ident())
     watched = list(unset.items())
@@ -164,16 +167,16 @@ def waiting(event: Any) -> tuple[str, ...]:
 def ticks(event: Any, interval: float) -> Iterator[int]:
     """What `Event.ticks()` does."""
     step = deadline_after(0, interval)
-    tick, due = 0, monotonic_ns()
+    tick, next_tick = 0, monotonic_ns()
 
     def end(unset: Iterable[Any]) -> int:
         deadline: int = event._fe_deadline()
-        return min(due, deadline)
+        return min(next_tick, deadline)
 
     while not (event.is_set() or event.check_timeout()):
         yield tick
         tick += 1
-        due += step * max(1, -((due - monotonic_ns()) // step))
+        next_tick += step * max(1, -((next_tick - monotonic_ns()) // step))
         unset = {0: event}
         _wait_while_unset(unset, {0: event._fe_read().sets}, 1, end)
         if not unset:  # it was set, even if a clear() has followed
@@ -280,7 +283,7 @@ class Descriptor(Waker):
 
 
 def _file(number: int) -> tuple[int, int] | None:
-    """Return which file the descriptor *number* refers to; None if there is none, or none that can be told."""
+    """Return what identifies the file of the descriptor *number*, or None where `os.fstat()` cannot say."""
     try:
         status = os.fstat(number)
     except OSError:

@@ -1,4 +1,4 @@
-"""Events that say what happens to them, and a picture of a tree of events."""
+"""`LoggedEvent`, which logs each change of its state, and `tree()`, which shows a tree of events as text."""
 
 from __future__ import annotations
 

@@ -27,9 +27,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 from weakref import WeakValueDictionary, finalize, ref
 
-from fastevent import _helpers
 from fastevent._core import attach_polls
 from fastevent._event import Event
+from fastevent._helpers import EXIT_TIMEOUT, Helper, Run, sleep, wait_for_end
 from fastevent._notify import Waker, call_later, set_and_notify, subscribe
 from fastevent._reasons import decode, encode
 from fastevent._time import deadline_after, monotonic_ns
@@ -64,7 +64,7 @@ _lock = threading.RLock()  # of event(); reentrant, since a garbage collection m
 
 
 class _RedisEvent(Event):
-    # What RedisEvents.event() returns.
+    # What RedisEvents.event() returns. It has no docstring of its own, so that help() shows that of Event.
 
     _fe_options: tuple[Any, ...]  # as passed to event()
     _fe_looked_up: Event  # set after the first look at the key
@@ -167,17 +167,17 @@ class RedisEvents:
         return f"<fastevent.redis.RedisEvents {self._link.prefix!r} at {id(self):#x}: {state}, {len(self._link.events)} events>"
 
 
-class _Thread(_helpers.Helper):
-    # A helper thread with a connection. Whatever fails, it makes a new one.
+class _ConnectedHelper(Helper):
+    """A helper thread with a connection. Whatever fails, it makes a new connection."""
 
-    def __init__(self, name: str, link: _Link, serve: Callable[[_helpers.Run, Any], object]) -> None:
+    def __init__(self, name: str, link: _Link, serve: Callable[[Run, Any], object]) -> None:
         self.link = link
         self.serve = serve
         self.failures = 0  # without a success in between
         self.connection: Any = None
         super().__init__(name, self.keep_connected, link.needed)
 
-    def end(self) -> _helpers.Run | None:
+    def end(self) -> Run | None:
         run = super().end()
         if run is not None:
             with suppress(AttributeError, OSError):  # there is no connection
@@ -193,7 +193,7 @@ class _Thread(_helpers.Helper):
         if self.connection is not None:
             self.connection.disconnect()
 
-    def keep_connected(self, run: _helpers.Run) -> None:
+    def keep_connected(self, run: Run) -> None:
         while not (run.ending or self.link.closed):
             try:
                 self.connection = self.link.new_connection()
@@ -212,7 +212,7 @@ class _Thread(_helpers.Helper):
 
 
 class _Link:
-    # The threads and what they share. It does not keep its RedisEvents alive; an event that has not been sent does.
+    """The threads of a RedisEvents, and what they share. It keeps events alive that have not been sent, but no RedisEvents."""
 
     def __init__(self, client: Any, prefix: str, expire: int) -> None:
         self.client = client
@@ -228,8 +228,8 @@ class _Link:
         self.closed = False
         self.logged: set[str] = set()
         self.pid = os.getpid()
-        self.listener = _Thread("fastevent redis messages", self, self.serve_messages)
-        self.keeper = _Thread("fastevent redis keys", self, self.serve_keys)
+        self.listener = _ConnectedHelper("fastevent redis messages", self, self.serve_messages)
+        self.keeper = _ConnectedHelper("fastevent redis keys", self, self.serve_keys)
         _links[self] = None
 
     # For any thread. What set() calls takes no lock, since a signal handler may call it.
@@ -259,18 +259,17 @@ class _Link:
             self.start()
             self.keeper.wake()
 
-    def retire(self) -> list[_helpers.Run | None]:
+    def retire(self) -> list[Run | None]:
         """End the threads, and return without waiting."""
         self.closed = True
         _links.pop(self, None)
         for thread in (self.listener, self.keeper):
-            with suppress(ValueError):  # of a second call
-                _helpers._helpers.remove(thread)
+            thread.unregister()
         self.keeper.wake()  # which may be the calling thread, with the last reference to an event that it has sent
         return [self.listener.end(), self.keeper.end()]
 
     def close(self, deadline: int) -> None:
-        _helpers._wait_for_end(self.retire(), _helpers.EXIT_PATIENCE)
+        wait_for_end(self.retire(), EXIT_TIMEOUT)
         while self.unsent and monotonic_ns() < deadline:
             connection = None
             try:
@@ -279,14 +278,14 @@ class _Link:
                 self.pending.update(dict.fromkeys(self.unsent))
                 self.exchange(connection)
             except Exception:
-                _helpers._sleep(0.02)
+                sleep(0.02)
             finally:
                 if connection is not None:
                     connection.disconnect()
         self.connected.clear()
 
     def forget(self) -> None:
-        """Begin anew in a forked child, whose parent sends what is unsent."""
+        """Start again in a forked child. The parent sends what is unsent."""
         global _lock
         _lock = threading.RLock()  # another thread of the parent may hold the old one
         self.unsent.clear()
@@ -312,7 +311,7 @@ class _Link:
         settings |= {"retry": Retry(NoBackoff(), 0), "retry_on_error": [], "decode_responses": False, "protocol": 2}
         return pool.connection_class(**settings)
 
-    def failed(self, thread: _Thread, error: Exception) -> None:
+    def failed(self, thread: _ConnectedHelper, error: Exception) -> None:
         if thread is self.listener:
             self.subscribed = False
         else:
@@ -327,7 +326,7 @@ class _Link:
             # Not with the error itself: a handler that keeps the record would keep events alive.
             _log.warning("no connection to Redis, trying again: %s: %s", type(error).__name__, str(error))
 
-    def serve_messages(self, run: _helpers.Run, connection: Any) -> None:
+    def serve_messages(self, run: Run, connection: Any) -> None:
         self.subscribed = False
         connection.send_command("SUBSCRIBE", self.prefix)
         asked = True
@@ -341,19 +340,19 @@ class _Link:
                     self.subscribed = True  # after `stale`, for the other thread
                     self.keeper.wake()
                 elif kind == b"message":
-                    self.hear(data.decode(errors="replace"))
+                    self.receive(data.decode(errors="replace"))
             elif asked:
                 raise redis.TimeoutError("the server does not answer")
             else:
                 connection.send_command("PING")
                 asked = True
 
-    def hear(self, name: str) -> None:
+    def receive(self, name: str) -> None:
         event = self.events.get(name)
         if event is not None and not event._fe_stored:
             self.request(name)
 
-    def serve_keys(self, run: _helpers.Run, connection: Any) -> None:
+    def serve_keys(self, run: Run, connection: Any) -> None:
         self.stale = True
         reread = 0
         while not (run.ending or self.closed):
@@ -394,7 +393,7 @@ class _Link:
             if event._fe_stored and not event.is_set():
                 try:
                     reason = decode(json.loads(value))
-                except Exception:  # of some kind, for whatever somebody has put there
+                except Exception:  # of any kind, because any program may have written the key
                     event._fe_stored = False
                     self.warn_once("the key %r holds no reason: %.100r", self.prefix + name, value)
                 else:

@@ -12,7 +12,8 @@ races are reversed (see `Run.do`), and sleep sets (Godefroid, "Partial-Order Met
 Systems", 1996) leave out what was seen, and no end state. What is checked depends on the order of steps that are dependent:
 the checks are steps, too, and say what they read.
 
-A thread that can go on does so: time passes in `Run.tick` alone, and a timeout may be noticed any time after it.
+A schedule ends only when no thread can make a step. Time passes in `Run.tick` alone, and a timeout may be noticed at any step
+after that.
 
     shared      what the threads share, and what must hold between two states of an event
     schedules   one schedule, and which others have to be tried

@@ -1,7 +1,7 @@
 """What the threads of a scenario can do with an event, and what must hold then."""
 
 from explorer.schedules import Schedule
-from explorer.shared import SECOND, TIMEOUT, Flaw, History, current
+from explorer.shared import SECOND, TIMED_OUT, Flaw, History, current
 
 
 def explore(core, *threads, timeout=None, set_on_timeout=False, first=None):
@@ -105,7 +105,7 @@ class Run(Schedule):
 
     def expire(self):
         """Set the event if its timeout has passed, as the timer of a self-setting event does."""
-        self._set("expire()", TIMEOUT, lambda: self.core.notify.set_and_notify(self.event, TIMEOUT, only_if_expired=True))
+        self._set("expire()", TIMED_OUT, lambda: self.core.notify.set_and_notify(self.event, TIMED_OUT, only_if_expired=True))
 
     def _set(self, what, reason, call):
         self.step("the children are noted", {"children"})
@@ -117,10 +117,10 @@ class Run(Schedule):
         finally:
             del self.reasons[me]
         sets = [state.is_set for state in states]
-        if reason is not TIMEOUT and not any(sets):
+        if reason is not TIMED_OUT and not any(sets):
             raise Flaw("set() has no effect")
         # A timeout that comes too late promises nothing.
-        if (all(sets) if reason is TIMEOUT else any(sets)) and not all(child.is_set() for child in children):
+        if (all(sets) if reason is TIMED_OUT else any(sets)) and not all(child.is_set() for child in children):
             raise Flaw("set() does not set a child")
 
     def clear(self):

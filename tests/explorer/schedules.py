@@ -5,9 +5,9 @@ from _thread import allocate_lock
 from itertools import count
 from typing import NamedTuple
 
-from explorer.shared import Crash, Flaw
+from helpers import TIMEOUT
 
-TIMEOUT = 60.0  # between two steps, in seconds: only a fault of the explorer takes that long
+from explorer.shared import Crash, Flaw
 
 
 class Step(NamedTuple):

@@ -12,7 +12,7 @@ import fastevent
 from fastevent import _core, _core_py, _event, _notify, _wait
 
 SECOND = 10**9
-TIMEOUT = "timed out"  # the reason of an event that is set by its timeout
+TIMED_OUT = "timed out"  # the reason of an event that is set by its timeout
 
 _MODULES = (_notify, _core_py, _core, _wait, _event)  # each needs those before it
 FILES = {module.__file__ for module in _MODULES}
@@ -66,7 +66,7 @@ def load(plant=None, window=None, watch=lambda code: None):
     core.EventCore._fe_state = SomeState(vars(core.EventCore)["_fe_state"])
     for name in ("_fe_children", "_fe_callbacks", "_fe_wakers"):
         setattr(core.EventCore, name, Attribute(name, vars(core.EventCore)[name]))
-    notify.timeout_error = lambda _: TIMEOUT
+    notify.timeout_error = lambda _: TIMED_OUT
     notify.timers = Timers()
     notify.call_in_helper = lambda function, *arguments: function(*arguments)
     core.Event, core.notify, core.wait_any = event.Event, notify, wait.wait_any
@@ -324,6 +324,6 @@ class History:
             raise Flaw("a set() is not counted")
         if not self.allows(successor.reason):
             raise Flaw(f"{self.name} is set, for the reason {successor.reason!r}")
-        if successor.reason is TIMEOUT and state.seconds is not None and run.now < state.deadline:
+        if successor.reason is TIMED_OUT and state.seconds is not None and run.now < state.deadline:
             raise Flaw("an old timeout reaches a new period")
         run.released.update(thread for thread in self.waiting() if run.now < run.until.get(thread, 0))

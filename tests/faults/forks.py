@@ -7,24 +7,9 @@ import sys
 import threading
 import time
 
+from helpers import in_child
+
 from faults.common import check_it_works, fault, join_all, start_all, start_waiters
-
-
-def in_child(function):
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            signal.alarm(60)
-            function()
-            status = 0
-        except BaseException:
-            import traceback
-
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 @fault

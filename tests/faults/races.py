@@ -22,7 +22,7 @@ def set_then_clear(Event, scale):
 
 
 def meet(turn, me, other, i):
-    """Come to step *i* with the other thread, or nearly so: who reads a list for ever can keep the other from writing it."""
+    """Come to step *i* with the other thread, or nearly so: a thread that only reads a list may keep others from writing it."""
     turn[me] = i
     for _ in range(2000):
         if turn[other] >= i:
