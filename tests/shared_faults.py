@@ -11,7 +11,7 @@ import threading
 from helpers import TIMEOUT, until
 from processes import Programs, address, context, joined, polls, received, run, waiting, waits
 
-from fastevent import Event, SharedEvent, _hub
+from fastevent import Event, SharedEvent, _connection, _hub
 
 FAULTS = Programs()
 
@@ -215,7 +215,7 @@ def a_full_backlog_is_no_dead_home():
 
 
 def busy_home(connection):
-    _hub._BACKLOG = 4
+    _connection.BACKLOG = 4
     event = SharedEvent()
     connection.send((pickle.dumps(event), address()))
     received(connection)

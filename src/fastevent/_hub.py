@@ -39,8 +39,9 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
+from fastevent._connection import NO_SIGNAL, Connection, Home, Listener, prepare
 from fastevent._helpers import EXIT_TIMEOUT, Helper, Run, helpers_ended, log, sleep, wait_for_end
 from fastevent._notify import call_later, set_and_notify
 from fastevent._reasons import decode, encode
@@ -53,7 +54,6 @@ _MOST_CAUSES = 65_536  # of events that are set, remembered for processes that a
 _MOST_STRANGERS = 64  # connections that have proved nothing
 _STRANGER_TIMEOUT = 10**10  # how long these may take, in nanoseconds
 _AT_ONCE = 16  # followers that a set() notifies by itself: those it wakes compete with it for the processors
-_BACKLOG = 1_024
 _PAUSE = 5 * 10**7  # nanoseconds from one attempt to the next
 
 _ENOUGH_DOUBTS = 100  # that a home is there: with so many, it is gone
@@ -61,35 +61,6 @@ _REFUSAL = _ENOUGH_DOUBTS if sys.platform == "linux" else 5  # elsewhere, a full
 _NO_PROOF = 2  # the connection ended before the home had proved anything
 
 _REFUSED = {errno.ECONNREFUSED, errno.ENOENT, errno.ENOTDIR, errno.ENOTSOCK}
-_UNDER_WAY = {errno.EINPROGRESS, errno.EWOULDBLOCK}
-_NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)  # a program may have given SIGPIPE its default action
-
-
-class Home(NamedTuple):
-    """A process that makes shared events."""
-
-    pid: int
-    address: Any  # the path of a Unix socket, or a host and a port
-    key: bytes
-
-    def proof(self, role: str, nonce: str) -> str:
-        """Return what only a process that knows the key can send, in this *role* and on this connection."""
-        return hmac.new(self.key, ascii((role, nonce, self.address)).encode(), "sha256").hexdigest()
-
-    def connect(self) -> socket.socket:
-        is_path = isinstance(self.address, str)
-        sock = socket.socket(socket.AF_UNIX if is_path else socket.AF_INET)
-        try:
-            _prepare(sock)
-            code = sock.connect_ex(self.address)
-            if not is_path and code in _UNDER_WAY:  # on the loopback interface, a refusal has come by then
-                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if code:
-                raise OSError(code, os.strerror(code))
-        except BaseException:
-            sock.close()
-            raise
-        return sock
 
 
 #: What identifies an event in all processes: its home, and its number there.
@@ -104,82 +75,6 @@ class Reference(weakref.ref[Any]):
     __hash__ = object.__hash__
 
     key: Key
-
-
-class Listener:
-    """Where other processes reach this one."""
-
-    def __init__(self) -> None:
-        self.directory = ""
-        try:
-            self.socket = socket.socket(socket.AF_UNIX)
-            address: Any = self._bind()
-        except (AttributeError, OSError):  # no such sockets, no directory that can be written, or a path that is too long
-            self.close()
-            self.socket = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
-            address = self.socket.getsockname()
-        self.socket.setblocking(False)
-        self.home = Home(os.getpid(), address, os.urandom(16))
-
-    def _bind(self) -> str:
-        from tempfile import mkdtemp  # here, because most processes only follow
-
-        self.directory = mkdtemp(prefix="fastevent-")  # for this user alone
-        path = os.path.join(self.directory, "socket")
-        self.socket.bind(path)
-        self.socket.listen(_BACKLOG)
-        return path
-
-    def close(self) -> None:
-        with suppress(AttributeError):
-            self.socket.close()
-        if self.directory:
-            for remove, path in ((os.unlink, os.path.join(self.directory, "socket")), (os.rmdir, self.directory)):
-                with suppress(OSError):
-                    remove(path)
-
-
-class Connection:
-    """The connection to another process, and what is to be sent over it."""
-
-    def __init__(self, home: Home | None, sock: socket.socket | None = None) -> None:
-        self.home = home  # whose events are followed here; None if the other process follows events of this one
-        self.socket: Any = sock
-        self.nonce = ""
-        self.trusted = False  # the other side has proved that it knows the key
-        self.has_ended = False  # the socket has to be closed, and a new one made if it leads to a home
-        self.doubts = 0  # that the home is there, since it was trusted: see `_ENOUGH_DOUBTS`
-        self.follows: dict[int, None] = {}  # numbers of the events that are followed over it and not set yet
-        self.outbox: deque[bytes] = deque()
-        self.rest = b""  # of the line that is being sent
-        self.inbox = bytearray()
-        self.right: dict[str, object] = {}  # "holder": see invariant 3
-
-    def send(self) -> bool:
-        """Send what the socket takes. Return False if it may take more later.
-
-        If another call is sending, leave it to that one, which looks at the outbox once more when it has finished.
-        """
-        me = object()
-        while self.rest or self.outbox:
-            try:
-                if self.right.setdefault("holder", me) is not me:
-                    return True
-                while self.rest or self.outbox:
-                    if not self.rest:
-                        self.rest = self.outbox[0]
-                        self.outbox.popleft()
-                    if self.socket is None:
-                        return False
-                    self.rest = self.rest[self.socket.send(self.rest, _NO_SIGNAL) :]
-            except BlockingIOError:
-                return False
-            except OSError as error:  # the connection has ended, as the thread will see, or is under way
-                return error.errno != errno.ENOTCONN
-            finally:
-                if self.right.get("holder") is me:
-                    del self.right["holder"]
-        return True
 
 
 class Hub:
@@ -431,7 +326,7 @@ class Hub:
                 self.end(next(iter(self.strangers)))
             sleep(_PAUSE / 1e9)
             return
-        _prepare(sock)
+        prepare(sock)
         stranger = Connection(None, sock)
         self.strangers[stranger] = monotonic_ns()
         if len(self.strangers) > _MOST_STRANGERS:
@@ -524,16 +419,10 @@ class _SharedThread(Helper):
 
     def wake(self) -> None:
         with suppress(OSError):  # it has been woken often enough, or it is over
-            hub.waking[1].send(b"!", _NO_SIGNAL)
+            hub.waking[1].send(b"!", NO_SIGNAL)
 
     def end(self) -> Run | None:
         return None if helpers_ended and not hub.is_over else super().end()
-
-
-def _prepare(sock: socket.socket) -> None:
-    sock.setblocking(False)
-    if sock.family == socket.AF_INET:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _line(message: str) -> bytes:

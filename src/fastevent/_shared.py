@@ -13,9 +13,10 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fastevent import _hub
+from fastevent._connection import Home
 from fastevent._core import attach_polls
 from fastevent._event import Event
-from fastevent._hub import Home, Key, Reference
+from fastevent._hub import Key, Reference
 from fastevent._notify import Waker, set_and_notify, subscribe
 from fastevent._reasons import decode, encode
 
