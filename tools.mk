@@ -29,7 +29,7 @@ proofs:
 	CI_PROOFS=1 $(IN) -m pytest tests/test_proofs.py $(ARGS)
 ecosystem:
 	$(IN) -m pip install --quiet --only-binary :all: --group ecosystem
-	$(IN) -m pytest tests/test_ecosystem.py $(ARGS)
+	$(IN) -m pytest -k "ecosystem or anyio or joblib" $(ARGS)
 
 # On a core that is compiled with FLAGS, from a copy of the sources: BEFORE, then RUN under a tool.
 CHECKERS = sanitize tsan valgrind instructions
