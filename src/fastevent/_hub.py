@@ -17,7 +17,7 @@ Messages are JSON objects, one a line. Nothing is unpickled from a socket.
    followers. So no set falls in between. In the same way, a follower first holds an event, and then says that it follows.
 3. The thread "fastevent shared" selects and reads. Any thread and any signal handler sends: a message stands in an outbox until
    a call moves it to the socket. Only the call that holds the connection's `right` may write to the socket, close or replace
-   it, and no other call waits for that one.
+   it. A set() waits a moment for such a call of another thread, because an os._exit() may follow. Nothing else waits for it.
 4. What is to be sent is removed after it was sent, so an exception from a signal handler repeats a message at worst. A line
    begins with a newline, too: where an exception left part of a line, the next line is still read.
 5. A home is gone when its address is refused or missing. A connection that has merely ended is made again. So either side
@@ -35,6 +35,7 @@ import selectors
 import socket
 import sys
 import weakref
+from _thread import get_ident
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -55,6 +56,7 @@ _STRANGER_TIMEOUT = 10**10  # how long these may take, in nanoseconds
 _AT_ONCE = 16  # followers that a set() notifies by itself: those it wakes compete with it for the processors
 _BACKLOG = 1_024
 _PAUSE = 5 * 10**7  # nanoseconds from one attempt to the next
+_SEND_PATIENCE = 10**8  # nanoseconds that a set() waits for another thread that is sending
 
 _ENOUGH_DOUBTS = 100  # that a home is there: with so many, it is gone
 _REFUSAL = _ENOUGH_DOUBTS if sys.platform == "linux" else 5  # elsewhere, a full backlog is refused, too
@@ -153,18 +155,24 @@ class Connection:
         self.outbox: deque[bytes] = deque()
         self.rest = b""  # of the line that is being sent
         self.inbox = bytearray()
-        self.right: dict[str, object] = {}  # "holder": see invariant 3
+        self.right: dict[str, tuple[int]] = {}  # "holder": the thread of the call, as an object of this call; see invariant 3
 
-    def send(self) -> bool:
+    def send(self, patience: int = 0) -> bool:
         """Send what the socket takes. Return False if it may take more later.
 
-        If another call is sending, leave it to that one, which looks at the outbox once more when it has finished.
+        If another call is sending, leave it to that one, which looks at the outbox once more when it has finished. If that is a
+        call of another thread, wait for it as long as *patience* allows.
         """
-        me = object()
+        me = (get_ident(),)
+        deadline = monotonic_ns() + patience
         while self.rest or self.outbox:
             try:
-                if self.right.setdefault("holder", me) is not me:
-                    return True
+                holder = self.right.setdefault("holder", me)
+                if holder is not me:
+                    if holder == me or monotonic_ns() >= deadline:
+                        return True
+                    sleep(0.0001)
+                    continue
                 while self.rest or self.outbox:
                     if not self.rest:
                         self.rest = self.outbox[0]
@@ -284,7 +292,7 @@ class Hub:
             connection = self.connections.get(home)
             if connection is not None and number in connection.follows:
                 connection.outbox.append(_set_line(number, reason))
-                self.send(connection)
+                self.send(connection, _SEND_PATIENCE)
                 connection.follows.pop(number, None)
 
     def cause(self, number: int) -> bytes | None:
@@ -311,8 +319,8 @@ class Hub:
                 self.post(self.send, follower)
             follower.follows.pop(number, None)
 
-    def send(self, connection: Connection) -> None:
-        if not connection.send():
+    def send(self, connection: Connection, patience: int = 0) -> None:
+        if not connection.send(patience):
             self.at_exit()
             self.post(self.watch, connection)
 
@@ -330,7 +338,7 @@ class Hub:
 
     def connect(self, connection: Connection) -> bool:
         """Make a connection, in place of one that has ended. Return False if that must be tried again."""
-        home, me = connection.home, object()
+        home, me = connection.home, (get_ident(),)
         try:
             if connection.right.setdefault("holder", me) is not me:
                 return False
