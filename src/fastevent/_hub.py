@@ -56,7 +56,7 @@ _STRANGER_TIMEOUT = 10**10  # how long these may take, in nanoseconds
 _AT_ONCE = 16  # followers that a set() notifies by itself: those it wakes compete with it for the processors
 _BACKLOG = 1_024
 _PAUSE = 5 * 10**7  # nanoseconds from one attempt to the next
-_SEND_PATIENCE = 10**8  # nanoseconds that a set() waits for another thread that is sending
+_SEND_TIMEOUT = 10**8  # nanoseconds that a set() waits for another thread that is sending
 
 _ENOUGH_DOUBTS = 100  # that a home is there: with so many, it is gone
 _REFUSAL = _ENOUGH_DOUBTS if sys.platform == "linux" else 5  # elsewhere, a full backlog is refused, too
@@ -157,14 +157,14 @@ class Connection:
         self.inbox = bytearray()
         self.right: dict[str, tuple[int]] = {}  # "holder": the thread of the call, as an object of this call; see invariant 3
 
-    def send(self, patience: int = 0) -> bool:
+    def send(self, timeout: int = 0) -> bool:
         """Send what the socket takes. Return False if it may take more later.
 
         If another call is sending, leave it to that one, which looks at the outbox once more when it has finished. If that is a
-        call of another thread, wait for it as long as *patience* allows.
+        call of another thread, wait for it, but not longer than *timeout* nanoseconds.
         """
         me = (get_ident(),)
-        deadline = monotonic_ns() + patience
+        deadline = monotonic_ns() + timeout
         while self.rest or self.outbox:
             try:
                 holder = self.right.setdefault("holder", me)
@@ -292,7 +292,7 @@ class Hub:
             connection = self.connections.get(home)
             if connection is not None and number in connection.follows:
                 connection.outbox.append(_set_line(number, reason))
-                self.send(connection, _SEND_PATIENCE)
+                self.send(connection, _SEND_TIMEOUT)
                 connection.follows.pop(number, None)
 
     def cause(self, number: int) -> bytes | None:
@@ -319,8 +319,8 @@ class Hub:
                 self.post(self.send, follower)
             follower.follows.pop(number, None)
 
-    def send(self, connection: Connection, patience: int = 0) -> None:
-        if not connection.send(patience):
+    def send(self, connection: Connection, timeout: int = 0) -> None:
+        if not connection.send(timeout):
             self.at_exit()
             self.post(self.watch, connection)
 
