@@ -14,6 +14,7 @@ import threading
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from textwrap import shorten
 
 from faults import FAULTS, PROCESS_FAULTS
 
@@ -120,7 +121,7 @@ def outcome(name, path, settings):
         return "takes no timeout"
     if "threads hang" in text:
         return f"**{text} for ever**"
-    return f"**{kind}**: {text[:60]}" if text else f"**{kind[:60].rstrip(':')}**"
+    return f"**{kind}**: {shorten(text, 60, placeholder=' …')}" if text else f"**{kind[:60].rstrip(':')}**"
 
 
 def table(faults, subjects):

@@ -82,7 +82,7 @@ def killed_in_is_set(Event, scale):
 
 @process_fault
 def killed_in_set(Event, scale):
-    """20 processes that call set() are killed, one by one: it can be set and polled, and nothing waits"""
+    """20 processes that call set() are killed, one by one: the event can still be set, polled and waited for"""
     for _ in range(int(20 * scale) or 1):
         event = Event()
         kill(start(sets, event)[0])
