@@ -23,10 +23,9 @@ class Attributes(griffe.Extension):
                 cls.set_member(name, attribute)
 
 
-def on_page_content(html, page, **_):
+def on_post_page(output, **_):
     """In signatures, write `Event` for the private names of its base class and of its type variable."""
-    if page.file.src_uri == "reference.md":
-        return re.sub(r'<span title="fastevent[\w.]*">(EventCore|_E)</span>', "Event", html)
+    return re.sub(r'<span title="fastevent[\w.]*">(EventCore|_E)</span>', "Event", output)
 
 
 def on_post_build(config, **_):
