@@ -2,7 +2,7 @@
 
    Each access to shared memory is one step. What stands with it in an atomic block is a check or a ghost. A ghost is a variable
    that only the checks read. With the GIL, the GIL is the mutex. "Invariant n" is the one at the top of `_core_c.pyx`. A BUG_
-   define plants a bug that the search has to find. See docs/proofs.md. */
+   define plants a bug that the search has to find. See proofs/README.md. */
 
 #ifndef SETTERS
 #define SETTERS 1

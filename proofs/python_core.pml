@@ -3,7 +3,7 @@
    A state never changes, except that it receives its successor, once. So the search for the newest state is one step: the read
    that finds no successor. To offer a successor is one step, too, and so is each operation on a dict or a lock. What stands
    with it in an atomic block is a check or a ghost. A ghost is a variable that only the checks read. A BUG_ define plants a bug
-   that the search has to find. See docs/proofs.md. */
+   that the search has to find. See proofs/README.md. */
 
 #ifndef SETTERS
 #define SETTERS 1

@@ -5,7 +5,7 @@
    A process has two threads: one of the user's, which takes the ticket and may call set(), and "fastevent shared", which reads.
    Each access to what they share is one step. What stands with it in an atomic block is a check, or a ghost: a variable that
    only the checks read. "Invariant n" is the one at the top of `_hub.py`. With INTERRUPTS, a signal handler raises at any step
-   of a set(), whose notifying then begins again. A BUG_ define plants a bug that has to be found; see docs/proofs.md. */
+   of a set(), whose notifying then begins again. A BUG_ define plants a bug that has to be found; see proofs/README.md. */
 
 #ifndef KILLED
 #define KILLED 1      /* how many processes may be killed */

@@ -1,13 +1,31 @@
-"""A hook of `mkdocs build`: a public name without an anchor in the reference fails it, and so does a foreign script."""
+"""Hooks of `mkdocs build`: a public name without an anchor in the reference fails it, and so does a foreign script."""
 
 import importlib
 import os
+import re
 import sys
 from pathlib import Path
 
+import griffe
 from mkdocs.exceptions import PluginError
 
 SRC = Path(__file__).parent.parent / "src"
+
+
+class Attributes(griffe.Extension):
+    """Shows what `_Attribute` decorates as the attribute that it is."""
+
+    def on_class_members(self, *, cls, **_):
+        for name, member in list(cls.members.items()):
+            if member.is_function and any(str(decorator.value) == "_Attribute" for decorator in member.decorators):
+                attribute = griffe.Attribute(name, annotation=member.returns, docstring=member.docstring)
+                attribute.labels = {"property"}
+                cls.set_member(name, attribute)
+
+
+def on_post_page(output, **_):
+    """In signatures, write `Event` for the private names of its base class and of its type variable."""
+    return re.sub(r'<span title="fastevent[\w.]*">(EventCore|_E)</span>', "Event", output)
 
 
 def on_post_build(config, **_):

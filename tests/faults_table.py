@@ -3,6 +3,7 @@
 A process that says nothing for the limit of its fault hangs; the limits are several times what a fault takes.
 """
 
+import multiprocessing
 import os
 import platform
 import shutil
@@ -13,8 +14,9 @@ import threading
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from textwrap import shorten
 
-from faults import FAULTS
+from faults import FAULTS, PROCESS_FAULTS
 
 PROGRAM = Path(__file__).with_name("faults")
 PAGE = Path(__file__).parent.parent / "docs/faults.md"
@@ -27,17 +29,24 @@ SUBJECTS = {
     "fastevent": ("fastevent:Event", "fastevent", {}),
     "fastevent, Python core": ("fastevent:Event", "fastevent", {"FASTEVENT_PURE_PYTHON": "1"}),
     "threading.Event": ("threading:Event", None, {}),
-    "aiologic": ("faults_table:AiologicEvent", "aiologic", {}),
-    "cereggii": ("cereggii:AtomicEvent", "cereggii", {}),
-    "eventfd": ("eventfd:EventFD", "eventfd", {}),
-    "threading-value-event": ("faults_table:ValueEvent", "threading-value-event", {}),
+    "aiologic.REvent": ("faults_table:AiologicEvent", "aiologic", {}),
+    "cereggii.AtomicEvent": ("cereggii:AtomicEvent", "cereggii", {}),
+    "eventfd.EventFD": ("eventfd:EventFD", "eventfd", {}),
+    "ThreadingValueEvent": ("faults_table:ValueEvent", "threading-value-event", {}),
 }
 
+#: The same for an event of several processes.
+SHARED = {
+    "`SharedEvent`": ("fastevent:SharedEvent", "fastevent", {}),
+    "`SharedEvent`, Python core": ("fastevent:SharedEvent", "fastevent", {"FASTEVENT_PURE_PYTHON": "1"}),
+    "multiprocessing.Event": ("multiprocessing:Event", None, {}),
+    "a manager's Event": ("faults_table:ManagerEvent", None, {}),
+}
 
 HEADER = """
 Made on CPython {python}, {system}: {versions}.
 
-Each cell is a process that ran one of the programs in `tests/faults`, with {scale} times the numbers named here. They
+Each cell is a process that ran one of the programs in `tests/faults`, with {scale} times the numbers that the row names. They
 use only what `threading.Event` has, too:
 
 - ✓: the event passed. No thread was stuck; nothing was lost, too early or left behind.
@@ -48,6 +57,11 @@ use only what `threading.Event` has, too:
 
 Much of this depends on the timing: what one run does not find, another may.
 """
+
+OF_PROCESSES = """
+### Events of several processes
+
+In the same way, with events that are arguments of forked processes."""
 
 
 def AiologicEvent():
@@ -64,6 +78,14 @@ def ValueEvent():
     event = threading_value_event.ThreadingValueEvent()
     event.set = partial(event.set, True)
     event.wait = partial(event.wait, default=False)
+    return event
+
+
+def ManagerEvent():
+    """It lives in a process of its own, as long as its manager."""
+    manager = multiprocessing.Manager()
+    event = manager.Event()
+    event.manager = manager
     return event
 
 
@@ -99,36 +121,41 @@ def outcome(name, path, settings):
         return "takes no timeout"
     if "threads hang" in text:
         return f"**{text} for ever**"
-    return f"**{kind}**: {text[:60]}" if text else f"**{kind[:60].rstrip(':')}**"
+    return f"**{kind}**: {shorten(text, 60, placeholder=' …')}" if text else f"**{kind[:60].rstrip(':')}**"
+
+
+def table(faults, subjects):
+    rows = {name: [] for name in faults}
+
+    def run(names):
+        for name in names:
+            for path, _, settings in subjects.values():
+                rows[name].append(outcome(name, path, settings))
+            print(name, rows[name], file=sys.stderr)
+
+    # Two at a time: more would disturb each other's clocks.
+    threads = [threading.Thread(target=run, args=(list(faults)[part::2],)) for part in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [
+        "",
+        f"| | {' | '.join(subjects)} |",
+        f"|---|{'---|' * len(subjects)}",
+        *(f"| `{name}`: {faults[name].__doc__.splitlines()[0]} | {' | '.join(cells)} |" for name, cells in rows.items()),
+    ]
 
 
 def main():
     if shutil.which("faketime") is None:
         sys.exit("faketime is not installed, and the fault clock_jumps needs it")
-    rows = {name: [] for name in FAULTS}
-
-    def run(names):
-        for name in names:
-            for path, _, settings in SUBJECTS.values():
-                rows[name].append(outcome(name, path, settings))
-            print(name, rows[name], file=sys.stderr)
-
-    # Two at a time: more would disturb each other's clocks.
-    threads = [threading.Thread(target=run, args=(list(FAULTS)[part::2],)) for part in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
     versions = ", ".join(f"{dist} {version(dist)}" for dist in dict.fromkeys(dist for _, dist, _ in SUBJECTS.values() if dist))
-    table = [
-        HEADER.format(python=platform.python_version(), system=platform.system(), versions=versions, limit=LIMIT, scale=SCALE),
-        f"| | {' | '.join(SUBJECTS)} |",
-        f"|---|{'---|' * len(SUBJECTS)}",
-        *(f"| `{name}`: {FAULTS[name].__doc__.splitlines()[0]} | {' | '.join(cells)} |" for name, cells in rows.items()),
-    ]
+    of = {"python": platform.python_version(), "system": platform.system(), "versions": versions}
+    header = HEADER.format(**of, limit=LIMIT, scale=SCALE)
+    lines = [header, *table(FAULTS, SUBJECTS), OF_PROCESSES, *table(PROCESS_FAULTS, SHARED)]
     written_by_hand = PAGE.read_text(encoding="utf-8").partition(MARKER)[0]
-    PAGE.write_text(written_by_hand + MARKER + "\n".join(table) + "\n", encoding="utf-8")
+    PAGE.write_text(written_by_hand + MARKER + "\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

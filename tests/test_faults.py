@@ -8,7 +8,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from faults import FAULTS
+from faults import FAULTS, PROCESS_FAULTS
 from helpers import CORE_SWITCH, SCALE
 
 PROGRAM = Path(__file__).with_name("faults")
@@ -44,6 +44,12 @@ def test_fault(core, name):
 @pytest.mark.parametrize("name", WATCHED)
 def test_fault_of_a_watched_event(core, name):
     passes(core, name, "watched:Watched", 0.3 * SCALE)
+
+
+@pytest.mark.parametrize("name", PROCESS_FAULTS)
+def test_fault_of_processes(core, name, tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path_factory.mktemp("f")))  # a process that is killed leaves its socket there
+    passes(core, name, "fastevent:SharedEvent", 0.5 * SCALE)
 
 
 def passes(core, name, event, scale):

@@ -1,4 +1,4 @@
-"""The models in `proofs/`: the model checker spin searches all their interleavings. See docs/proofs.md."""
+"""The models in `proofs/`: the model checker spin searches all their interleavings. See proofs/README.md."""
 
 import os
 import re

@@ -388,7 +388,7 @@ def test_a_handler_may_set(bridge):
 
 # The page and the example
 
-DOCS = Path(__file__).parent.parent / "docs" / "machines.md"
+PAGE = Path(__file__).parent.parent / "docs" / "borders.md"
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
@@ -410,7 +410,8 @@ def end(process):
 
 def test_the_programs_of_the_page(core, own_server):
     server = own_server()
-    programs = re.findall(r"^```python\n(.*?)^```(?:\n\n```text\n(.*?)^```)?", DOCS.read_text(encoding="utf-8"), re.M | re.S)
+    machines = PAGE.read_text(encoding="utf-8").partition("\n## Machines\n")[2]
+    programs = re.findall(r"^```python\n(.*?)^```(?:\n\n```text\n(.*?)^```)?", machines, re.M | re.S)
     assert len(programs) == 4
     running = [start(core, server, "-c", code.replace('"localhost"', f"port={server.port}")) for code, _ in programs]
     assert [end(process) for process in running] == [output for _, output in programs]

@@ -1,7 +1,6 @@
 """SharedEvent: each behaviour and each fault in a program of several processes."""
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -66,28 +65,6 @@ def test_chaos_loses_no_set(core, directory):
     scale = int(os.environ.get("FASTEVENT_TEST_SCALE", "1"))
     seconds = 5 if scale == 1 else 60
     run("shared_chaos.py", [str(seconds)], core, directory, seconds=seconds + 2 * TIMEOUT)
-
-
-GUIDE = HERE.parent / "docs" / "processes.md"
-EXAMPLES = re.findall(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.M | re.S)
-
-
-def test_no_example_is_forgotten():
-    assert len(EXAMPLES) == GUIDE.read_text(encoding="utf-8").count("```python\n") > 0
-
-
-@pytest.mark.parametrize(("code", "output"), EXAMPLES)
-def test_example(core, code, output, directory):
-    """In the page, … stands for anything. A file, as the start methods other than fork import it."""
-    (directory / "example.py").write_text(code, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, directory / "example.py"],
-        env={**os.environ, **CORE_SWITCH[core]},
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-    )
-    assert re.fullmatch(re.escape(output).replace("…", ".*"), done.stdout, re.S), done.stdout + done.stderr
 
 
 def test_is_imported_when_it_is_used(core):

@@ -122,7 +122,7 @@ def test_a_forked_wait_ends_in_the_child(core, is_set):
 def test_a_pending_wait_ends_in_the_child(core):
     """The fork comes between the flag and the wake-up, and the thread that would have woken the waiter stays behind."""
     if core == "c":
-        pytest.skip("nothing can come in between there but where a set() of many waiters lets others run: see docs/proofs.md")
+        pytest.skip("nothing can come in between there but where a set() of many waiters lets others run: see proofs/")
     code = """
     from fastevent import _core_py
     event, pids = Event(), []

@@ -10,9 +10,13 @@ import errno
 import hmac
 import os
 import socket
+from _thread import get_ident
 from collections import deque
 from contextlib import suppress
 from typing import Any, NamedTuple
+
+from fastevent._helpers import sleep
+from fastevent._time import monotonic_ns
 
 BACKLOG = 1_024
 NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)  # a program may have given SIGPIPE its default action
@@ -93,18 +97,24 @@ class Connection:
         self.outbox: deque[bytes] = deque()
         self.rest = b""  # of the line that is being sent
         self.inbox = bytearray()
-        self.right: dict[str, object] = {}  # "holder": see invariant 3 of `_hub.py`
+        self.right: dict[str, tuple[int]] = {}  # "holder": a call, as a tuple of its thread: invariant 3 of `_hub.py`
 
-    def send(self) -> bool:
+    def send(self, timeout: int = 0) -> bool:
         """Send what the socket takes. Return False if it may take more later.
 
-        If another call is sending, leave it to that one, which looks at the outbox once more when it has finished.
+        If another call is sending, leave it to that one, which looks at the outbox once more when it has finished. If that is a
+        call of another thread, wait for it, but not longer than *timeout* nanoseconds.
         """
-        me = object()
+        me = (get_ident(),)
+        deadline = monotonic_ns() + timeout
         while self.rest or self.outbox:
             try:
-                if self.right.setdefault("holder", me) is not me:
-                    return True
+                holder = self.right.setdefault("holder", me)
+                if holder is not me:
+                    if holder == me or monotonic_ns() >= deadline:
+                        return True
+                    sleep(0.0001)
+                    continue
                 while self.rest or self.outbox:
                     if not self.rest:
                         self.rest = self.outbox[0]

@@ -17,7 +17,7 @@ Messages are JSON objects, one a line. Nothing is unpickled from a socket.
    followers. So no set falls in between. In the same way, a follower first holds an event, and then says that it follows.
 3. The thread "fastevent shared" selects and reads. Any thread and any signal handler sends: a message stands in an outbox until
    a call moves it to the socket. Only the call that holds the connection's `right` may write to the socket, close or replace
-   it, and no other call waits for that one.
+   it. A set() waits a moment for such a call of another thread, because an os._exit() may follow. Nothing else waits for it.
 4. What is to be sent is removed after it was sent, so an exception from a signal handler repeats a message at worst. A line
    begins with a newline, too: where an exception left part of a line, the next line is still read.
 5. A home is gone when its address is refused or missing. A connection that has merely ended is made again. So either side
@@ -35,6 +35,7 @@ import selectors
 import socket
 import sys
 import weakref
+from _thread import get_ident
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -55,6 +56,7 @@ _MOST_STRANGERS = 64  # connections that have proved nothing
 _STRANGER_TIMEOUT = 10**10  # how long these may take, in nanoseconds
 _AT_ONCE = 16  # followers that a set() notifies by itself: those it wakes compete with it for the processors
 _PAUSE = 5 * 10**7  # nanoseconds from one attempt to the next
+_SEND_TIMEOUT = 10**8  # nanoseconds that a set() waits for another thread that is sending
 
 _ENOUGH_DOUBTS = 100  # that a home is there: with so many, it is gone
 _REFUSAL = _ENOUGH_DOUBTS if sys.platform == "linux" else 5  # elsewhere, a full backlog is refused, too
@@ -179,7 +181,7 @@ class Hub:
             connection = self.connections.get(home)
             if connection is not None and number in connection.follows:
                 connection.outbox.append(_set_line(number, reason))
-                self.send(connection)
+                self.send(connection, _SEND_TIMEOUT)
                 connection.follows.pop(number, None)
 
     def cause(self, number: int) -> bytes | None:
@@ -206,8 +208,8 @@ class Hub:
                 self.post(self.send, follower)
             follower.follows.pop(number, None)
 
-    def send(self, connection: Connection) -> None:
-        if not connection.send():
+    def send(self, connection: Connection, timeout: int = 0) -> None:
+        if not connection.send(timeout):
             self.at_exit()
             self.post(self.watch, connection)
 
@@ -225,7 +227,7 @@ class Hub:
 
     def connect(self, connection: Connection) -> bool:
         """Make a connection, in place of one that has ended. Return False if that must be tried again."""
-        home, me = connection.home, object()
+        home, me = connection.home, (get_ident(),)
         try:
             if connection.right.setdefault("holder", me) is not me:
                 return False

@@ -9,5 +9,6 @@ over the peers, too. SCALE multiplies what a fault does often; 1 is what the tes
 
 from faults import ends, forks, memory, races, signals, times  # noqa: F401  # each adds its own to FAULTS
 from faults.common import FAULTS, FLAT, resident
+from faults.processes import PROCESS_FAULTS
 
-__all__ = ["FAULTS", "FLAT", "resident"]
+__all__ = ["FAULTS", "FLAT", "PROCESS_FAULTS", "resident"]

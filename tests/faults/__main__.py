@@ -7,7 +7,7 @@ import warnings
 
 sys.path[0] = os.path.dirname(sys.path[0])  # the folder of the tests
 
-from faults import FAULTS  # noqa: E402
+from faults import FAULTS, PROCESS_FAULTS  # noqa: E402
 
 if __name__ == "__main__":
     faulthandler.enable()
@@ -15,6 +15,6 @@ if __name__ == "__main__":
     name, path, scale = (*sys.argv[1:], *("fastevent:Event", "1")[len(sys.argv) - 2 :])
     module, _, attribute = path.partition(":")
     try:
-        FAULTS[name](getattr(importlib.import_module(module), attribute), float(scale))
+        (FAULTS | PROCESS_FAULTS)[name](getattr(importlib.import_module(module), attribute), float(scale))
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)  # its handler does not outlive the interpreter
