@@ -54,6 +54,34 @@ def test_it_begins_with_the_flag(Event):
     assert not is_readable(number)
 
 
+@pytest.mark.parametrize("call", ["clear", "set", "__init__"])
+def test_it_begins_during_a_call(Event, call):
+    """At any line of the Python core; the compiled one is a single step."""
+    calls, place = 0, 0
+    while place <= calls:
+        event, calls, numbers = Event(), 0, []
+        if call != "set":
+            event.set()
+
+        def trace(frame, kind, argument, event=event, place=place, numbers=numbers):
+            nonlocal calls
+            if frame.f_globals["__name__"].endswith("._core_py") and kind in {"line", "return"}:
+                calls += 1
+                if calls == place:
+                    numbers.append(event.fileno())
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            getattr(event, call)()
+        finally:
+            sys.settrace(before)
+        number = numbers[0] if numbers else event.fileno()
+        assert is_readable(number) == event.is_set(), place
+        place += 1
+
+
 def test_a_set_ends_a_select(Event):
     parent = Event()
     child, answers = parent.child(), []

@@ -415,6 +415,43 @@ def test_set_from_a_finalizer_and_a_weakref_callback(Event):
     assert answers == [True, True] and other.is_set() and reference() is None
 
 
+@pytest.mark.parametrize("call", ["set", "remove_callback", "child", "__init__"])
+def test_finalizers_add_and_remove_subscribers(Event, call):
+    event, calls, children, collecting = Event(), [], [], [True]
+
+    class Owner:
+        """At every collection, one ends and another begins."""
+
+        def __init__(self):
+            self.me = self
+
+        def __del__(self):
+            if collecting:
+                event.clear()
+                event.add_callback(str)
+                children.append(event.child())
+                Owner()
+
+    for number in range(50):
+        event.add_callback(lambda _, number=number: calls.append(number))
+        children.append(event.child())
+    owner = children[0] if call == "__init__" else event
+    arguments = [str] if call == "remove_callback" else []
+    thresholds = gc.get_threshold() if sys.implementation.name == "cpython" else ()
+    try:
+        Owner()
+        if thresholds:
+            gc.set_threshold(20, 0, 0)
+        for _ in range(1 if call == "set" else 500):
+            getattr(owner, call)(*arguments)
+    finally:
+        if thresholds:
+            gc.set_threshold(*thresholds)
+        collecting.clear()
+    event.set()
+    assert calls == list(range(50))
+
+
 def test_set_at_the_end_of_the_stack(Event):
     """It raises, or else it reaches children, too."""
     parent = Event()

@@ -52,12 +52,12 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 # Kept in C variables, because module globals are cleared at exit before the last finalizers run.
 cdef int64_t LONGEST_WAIT
-cdef object implicit_timeout, ended_error, clear_and_notify, expire, set_and_notify, State
+cdef object implicit_timeout, ended_error, clear_and_notify, expire, set_and_notify, wake_wakers, State
 cdef object Children, NO_SUBSCRIBERS, Period, event_seconds, longest_wait, wait_seconds
 cdef object new_tuple = tuple.__new__  # a named tuple's own takes three times as long
 from fastevent._config import implicit_timeout
 from fastevent._errors import ended_error
-from fastevent._notify import NO_SUBSCRIBERS, Children, State, clear_and_notify, expire, set_and_notify
+from fastevent._notify import NO_SUBSCRIBERS, Children, State, clear_and_notify, expire, set_and_notify, wake_wakers
 from fastevent._time import LONGEST_WAIT, Period, event_seconds, longest_wait, wait_seconds
 
 
@@ -235,6 +235,8 @@ cdef class EventCore:
             clear_and_notify(self)
         else:
             reset(self)
+            if load_bits_acquire(&self._bits) & HAS_DESCRIPTOR:  # the first fileno() has come in between
+                wake_wakers(self)
 
     @cython.binding(True)
     @cython.embedsignature(False)

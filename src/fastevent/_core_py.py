@@ -34,7 +34,17 @@ from typing import TYPE_CHECKING, Any
 
 from fastevent._config import implicit_timeout
 from fastevent._errors import ended_error
-from fastevent._notify import NO_SUBSCRIBERS, Children, Pending, State, Waker, clear_and_notify, expire, set_and_notify
+from fastevent._notify import (
+    NO_SUBSCRIBERS,
+    Children,
+    Pending,
+    State,
+    Waker,
+    clear_and_notify,
+    expire,
+    set_and_notify,
+    wake_wakers,
+)
 from fastevent._time import LONGEST_WAIT, NEVER, Period, deadline_after, event_seconds, longest_wait, monotonic_ns, wait_seconds
 
 _NEXT = "next"  # the only key of `_State.next`; without the GIL, get() may not find it yet although the dict is no longer empty
@@ -250,6 +260,8 @@ class EventCore:
             clear_and_notify(self)
         else:
             EventCore._fe_reset(self)
+            if self._fe_has_descriptor:  # the first fileno() has come in between
+                wake_wakers(self)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the event is set. Return True if it is, False if time ran out first; never early.

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from inspect import CO_COROUTINE
+from math import inf
 from types import FunctionType
 from typing import Any, NamedTuple
 from weakref import ref
@@ -34,6 +35,10 @@ Caller = Callable[[Any, object, Callable[[Any], object]], object]
 
 #: What an event has in place of a dict of subscribers before it has the first one.
 NO_SUBSCRIBERS: dict[Any, Any] = {}
+
+#: What stands for a subscriber that was removed after its key had been listed. Loops over subscribers list keys and not items,
+#: because up to Python 3.11 making the tuple of an item may run a finalizer, which may add and remove subscribers.
+_REMOVED: Any = (lambda: None, inf)
 
 
 class State(NamedTuple):
@@ -105,7 +110,8 @@ def _set_and_notify(event: Any, reason: object, only_if_expired: bool, call: Cal
     for changed, sets, _ in pending:
         callbacks = changed._fe_callbacks
         if callbacks:
-            for key, (function, registered_at) in list(callbacks.items()):
+            for key in list(callbacks):
+                function, registered_at = callbacks.get(key, _REMOVED)
                 if registered_at < sets:
                     try:
                         call(changed, key, function)
@@ -231,7 +237,8 @@ def remove_callback(event: Any, function: Callable[[Any], object]) -> int:
     """Remove *function*. Return how many times it had been added and not been called yet."""
     removed = 0
     callbacks = event._fe_callbacks
-    for key, (added, _) in list(callbacks.items()):
+    for key in list(callbacks):
+        added, _ = callbacks.get(key, _REMOVED)
         if added == function and callbacks.pop(key, None) is not None:
             removed += 1
     return removed
@@ -253,9 +260,11 @@ def add_child(parent: Any, child: Any) -> None:
 
 
 def remove_child(parent: Any, child: Any) -> None:
-    for key, (reference, _) in list(parent._fe_children.items()):
+    children = parent._fe_children
+    for key in list(children.keys()):
+        reference, _ = children.get(key, _REMOVED)
         if reference() is child:
-            parent._fe_children.pop(key, None)
+            children.pop(key, None)
 
 
 def count_children(event: Any) -> int:
@@ -271,7 +280,8 @@ class Children(dict[object, tuple[ref[Any], int]]):
         self.limit = 64  # at this size, dead children are dropped
 
     def drop_dead(self) -> None:
-        for key, (reference, _) in list(self.items()):
+        for key in list(self.keys()):
+            reference, _ = self.get(key, _REMOVED)
             if reference() is None:
                 self.pop(key, None)
         self.limit = 2 * len(self) + 64
