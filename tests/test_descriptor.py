@@ -42,7 +42,8 @@ def test_it_is_readable_while_set(Event):
         assert is_readable(number) and is_readable(number)  # level-triggered
         event.clear()
         event.clear()
-    assert event.fileno() == number and not os.get_inheritable(number)
+    inheritable = os.get_inheritable if os.name == "posix" else os.get_handle_inheritable
+    assert event.fileno() == number and not inheritable(number)
 
 
 def test_it_begins_with_the_flag(Event):
