@@ -1,7 +1,7 @@
 """`make instructions`: what the hot calls execute inside the extension, counted by valgrind's callgrind, not timed.
 
 A count does not depend on the machine's mood, so a small step is seen: a call out of the extension that was not there before,
-or more instructions than the tolerance. `make instructions UPDATE=1` writes instructions.json anew, for this Python; the diff
+or more instructions than the tolerance. `make instructions UPDATE=1` writes instructions.json again, for this Python; the diff
 says what a change costs. The compiler and its flags are part of the figures: the Makefile fixes them.
 """
 

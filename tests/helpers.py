@@ -23,7 +23,7 @@ CORE_SWITCH = {"c": {}, "py": {"FASTEVENT_PURE_PYTHON": "1"}}
 
 
 def load(pure):
-    """Import the package anew, over the Python core or as it comes, and leave `sys.modules` as it was."""
+    """Import the package again, over the Python core or as it comes, and leave `sys.modules` as it was."""
 
     def ours():
         return {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "fastevent"}

@@ -60,7 +60,7 @@ def counts_set(events, connection):
 
 @FAULTS.under_fork
 def a_stopped_follower_is_remembered_only_so_far():
-    """It connects anew when it goes on."""
+    """It connects again when it goes on."""
     _hub._MOST_LINES = 100
     events = [SharedEvent() for _ in range(2_000)]
     here, there = context().Pipe()
@@ -267,7 +267,7 @@ def strangers_cost_only_their_connections():
 
 
 @FAULTS.under_fork
-def connections_that_end_are_made_anew():
+def connections_that_end_are_made_again():
     event, late = SharedEvent(), SharedEvent()
     (process, connection), *_ = waiting((waits, event))
     (other, its_end), *_ = waiting((waits, late))

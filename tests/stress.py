@@ -62,7 +62,7 @@ def polls():
         event.is_set(), event.flag, event.check_timeout(), event._fe_period(), repr(event)
 
 
-def starts_anew():
+def initialises_again():
     shared.__init__(0.001)
     shared.__init__(timeout=2)
     shared.__init__(0.0005)
@@ -164,7 +164,7 @@ def main(seconds):
     assert IMPLEMENTATION == "c"
     warnings.simplefilter("ignore")  # that a process with threads forks is what is tested
     sys.setswitchinterval(1e-5)
-    work = [sets, sets, waits, waits, waits, waits, polls, starts_anew, makes, refuses, asks]
+    work = [sets, sets, waits, waits, waits, waits, polls, initialises_again, makes, refuses, asks]
     work += [gives_reasons, subscribes, expires, restarts, wakes_many]
     if hasattr(os, "fork"):
         work.append(forks)

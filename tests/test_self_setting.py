@@ -240,7 +240,7 @@ def test_a_child_is_set_at_every_timeout(Event):
         parent.clear()
 
 
-def test_clear_starts_its_timeout_anew(fastevent):
+def test_clear_restarts_its_timeout(fastevent):
     event = fastevent.Event(0.03, set_on_timeout=True)
     for _ in range(3):
         until(event.is_set)
@@ -358,7 +358,7 @@ def test_a_second_init_moves_the_deadline(Event):
 # restart_timeout()
 
 
-def test_restart_timeout_starts_it_anew(Event):
+def test_restart_timeout_counts_from_the_call(Event):
     for sets in False, True:
         event = Event(300, set_on_timeout=sets)
         before = deadline(event)
@@ -463,7 +463,7 @@ def test_a_wait_follows_a_later_deadline(fastevent, wait):
 
 
 def test_restart_timeout_keeps_the_event_unset(Event):
-    """A watchdog: each sign of life puts the deadline off, and the last deadline counts."""
+    """A watchdog: each sign of life moves the deadline away, and the last deadline counts."""
     event, calls = Event(2, set_on_timeout=True), []
     event.add_callback(lambda event: calls.append(time.monotonic_ns()))
     for _ in range(100):

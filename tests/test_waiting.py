@@ -189,7 +189,7 @@ def test_waiters_that_leave_keep_no_place(Event, tiny_switch_interval):
 
 
 def test_many_waiters_wake_none_that_comes_later(Event):
-    """A set() of many waiters takes turns with them. One that clears the event and waits anew in between is not woken by it."""
+    """A set() of many waiters takes turns with them. It does not wake one that clears the event and waits again in between."""
     event, again = Event(), []
 
     def waits():

@@ -35,7 +35,7 @@ def patch_threading() -> None:
     From then on, `threading.Event()` makes one of ours. Events that exist stay what they are, and a module that said
     `from threading import Event` before keeps the old class. So patch as early as you can. Classes that were derived from
     `threading.Event` before may call its methods by that name and fail: a `RuntimeWarning` names them. A process that is forked
-    inherits the patch; one that is started anew does not. A second call changes nothing.
+    inherits the patch; one that is spawned does not. A second call changes nothing.
 
     Where `WORKFLOW_CORE_EVENT_DEFAULT_TIMEOUT` is set, `threading.Event` becomes a subclass which that variable does not touch.
 

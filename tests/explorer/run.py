@@ -124,7 +124,7 @@ class Run(Schedule):
             raise Flaw("set() does not set a child")
 
     def clear(self):
-        """Call `clear()`: the event was unset then, and the timeout began anew."""
+        """Call `clear()`: the event was unset then, and the timeout restarted."""
         self.step("clear() is called", {"clock"})
         now = self.now
         self.clearing.append(self.current)
@@ -134,7 +134,7 @@ class Run(Schedule):
             raise Flaw("clear() has no effect")
 
     def restart(self, seconds):
-        """Call `restart_timeout(seconds)`: True if the timeout began anew then, False if the event was set or had timed out."""
+        """Call `restart_timeout(seconds)`: True if the timeout restarted then, False if the event was set or had timed out."""
         self.step("restart_timeout() is called", {"clock"})
         now = self.now
         answer, states = self.during("restart_timeout()", lambda: self.event.restart_timeout(seconds), {"clock"})
