@@ -27,8 +27,8 @@ SCALE = 0.3
 #: name in the table -> the class, the distribution, and settings of the environment
 SUBJECTS = {
     "fastevent": ("fastevent:Event", "fastevent", {}),
-    "fastevent, Python core": ("fastevent:Event", "fastevent", {"FASTEVENT_PURE_PYTHON": "1"}),
     "threading.Event": ("threading:Event", None, {}),
+    "fastevent, Python core": ("fastevent:Event", "fastevent", {"FASTEVENT_PURE_PYTHON": "1"}),
     "aiologic.REvent": ("faults_table:AiologicEvent", "aiologic", {}),
     "cereggii.AtomicEvent": ("cereggii:AtomicEvent", "cereggii", {}),
     "eventfd.EventFD": ("eventfd:EventFD", "eventfd", {}),
@@ -38,9 +38,9 @@ SUBJECTS = {
 #: The same for an event of several processes.
 SHARED = {
     "`SharedEvent`": ("fastevent:SharedEvent", "fastevent", {}),
-    "`SharedEvent`, Python core": ("fastevent:SharedEvent", "fastevent", {"FASTEVENT_PURE_PYTHON": "1"}),
     "multiprocessing.Event": ("multiprocessing:Event", None, {}),
     "a manager's Event": ("faults_table:ManagerEvent", None, {}),
+    "`SharedEvent`, Python core": ("fastevent:SharedEvent", "fastevent", {"FASTEVENT_PURE_PYTHON": "1"}),
 }
 
 HEADER = """
