@@ -1,0 +1,300 @@
+"""Packages that freeze clocks, read annotations, hold listeners weakly, copy objects or make threads green."""
+
+import dataclasses
+import gc
+import inspect
+import threading
+import typing
+
+import attrs
+import beartype
+import blinker
+import dacite
+import dill
+import injector
+import pytest
+import typeguard
+from helpers import python
+from pubsub import pub
+
+# Clocks. They run in a new interpreter, because freezegun looks for what it replaces in `sys.modules`.
+
+TOOLS = {
+    "freezegun": """
+        import freezegun
+        jump = freezegun.freeze_time("2024-01-01", real_asyncio=True).start().tick
+    """,
+    "time_machine": """
+        import time_machine
+        jump = time_machine.travel("2024-01-01", tick=False).start().shift
+    """,
+    "mock": """
+        from unittest import mock
+        seconds = mock.patch("time.monotonic", return_value=100.0).start()
+        nanoseconds = mock.patch("time.monotonic_ns", return_value=100 * 10**9).start()
+
+        def jump(by):
+            seconds.return_value += by
+            nanoseconds.return_value += by * 10**9
+    """,
+}
+
+WAITS = """
+def takes(seconds, answer, call):
+    start = real()
+    assert call() == answer, call
+    took = (real() - start) / 1e9
+    assert seconds <= took < seconds + 10, (call, took)
+
+event = Event(3600)
+jump(7200)
+for event in event, old:
+    assert not event.check_timeout() and event.elapsed() < 1000 and event.remaining() > 2600, event
+takes(0.02, False, lambda: Event().wait(0.02))
+takes(0.02, False, lambda: Event(0.02).wait())
+takes(0.02, True, lambda: Event(0.02, set_on_timeout=True).wait())
+takes(0.02, True, lambda: Event(parents=[Event(0.02, set_on_timeout=True)]).wait())  # set by the thread that keeps deadlines
+takes(0.02, [], lambda: wait_any([Event()], 0.02))
+takes(0.02, False, lambda: wait_all([Event()], 0.02))
+takes(0.04, [(0, 0), (1, 1), (2, 2)], lambda: list(zip(range(3), Event().ticks(0.02))))
+if jump.__module__ != "__main__":  # asyncio itself stands still where time.monotonic() is mocked
+    takes(0.02, False, lambda: asyncio.run(Event().wait_async(0.02)))
+    takes(0.02, True, lambda: asyncio.run(Event(0.02, set_on_timeout=True).wait_async()))
+print("done")
+"""
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize("imported", ["before", "within"])
+def test_frozen_clocks_change_no_wait(core, tool, imported):
+    if tool == "time_machine":
+        pytest.importorskip(tool, reason="it is for CPython alone")
+    freeze = inspect.cleandoc(TOOLS[tool])
+    use = "from fastevent import Event, wait_all, wait_any; old = Event(3600)"
+    lines = [
+        "import asyncio, functools, time",
+        "real = functools.partial(time.monotonic_ns)  # no tool knows this object",
+        *((use, freeze) if imported == "before" else (freeze, use)),
+    ]
+    assert python("\n".join(lines) + WAITS, core, timeout=20) == "done\n"
+
+
+# Annotations
+
+
+def test_attrs(Event):
+    for slots in False, True:
+
+        @attrs.define(slots=slots, eq=False)
+        class Job(Event):
+            name: str
+            limit: "int" = 3
+
+            def __attrs_post_init__(self):
+                Event.__init__(self, self.limit)
+
+        assert attrs.fields(attrs.resolve_types(Job)).limit.type is int
+        job = Job("nightly")
+        job.set()
+        assert (job.name, job.is_set(), job._timeout) == ("nightly", True, 3)
+
+
+def test_dacite(Event):
+    @dataclasses.dataclass(eq=False)
+    class Job(Event):
+        name: str
+        parent: typing.Optional[threading.Event] = None  # noqa: UP045  # as old code writes it
+
+        def __post_init__(self):
+            super().__init__()
+
+    event = Event()
+    job = dacite.from_dict(Job, {"name": "nightly", "parent": event})
+    assert (job.name, job.parent, job.wait(0)) == ("nightly", event, False)
+    with pytest.raises(dacite.WrongTypeError):
+        dacite.from_dict(Job, {"name": "nightly", "parent": "now"})
+
+
+def test_injector(Event):
+    class Service:
+        @injector.inject
+        def __init__(self, stop: Event, shutdown: threading.Event):
+            self.stop, self.shutdown = stop, shutdown
+
+    event = Event()
+    container = injector.Injector(lambda binder: binder.bind(threading.Event, to=event))
+    service = container.get(Service)
+    assert type(service.stop) is Event and service.stop is not event and service.shutdown is event
+    assert not container.get(Event).is_set()
+
+
+@pytest.mark.parametrize(
+    ("checked", "violation"),
+    [(beartype.beartype, beartype.roar.BeartypeCallHintViolation), (typeguard.typechecked, typeguard.TypeCheckError)],
+    ids=["beartype", "typeguard"],
+)
+def test_types_checked_at_run_time(fastevent, checked, violation):
+    @checked
+    class Job(fastevent.Event):
+        def stop(self, by: threading.Event, also: list[threading.Event]) -> bool:
+            self.set(by)
+            return self.wait(0)
+
+    event, wait_any = fastevent.Event(), checked(fastevent.wait_any)
+    assert Job().stop(event, [event]) is True
+    assert wait_any([event], 0.001) == []
+    for wrong in [lambda: Job().stop("now", []), lambda: Job().stop(event, ["now"]), lambda: wait_any(7)]:
+        with pytest.raises(violation):
+            wrong()
+
+
+# Listeners that are held weakly
+
+
+def test_pypubsub_keeps_a_listener(Event):
+    event = Event()
+    manager = pub.getDefaultTopicMgr()
+    try:
+        pub.subscribe(event.set, "shutdown")
+        pub.sendMessage("shutdown", reason="it was late")
+        assert event.is_set() and event.reason == "it was late"
+        del event
+        gc.collect()
+        assert not manager.getTopic("shutdown").hasListeners()
+    finally:
+        manager.delTopic("shutdown")
+
+
+def test_blinker_keeps_a_receiver(Event):
+    event, signal = Event(), blinker.Signal()
+    signal.connect(event.set)
+    signal.send("it was late")
+    assert event.is_set() and event.reason == "it was late"
+    del event
+    gc.collect()
+    assert not signal.receivers
+
+
+# Copies
+
+
+def test_dill_refuses_a_plain_event(core):
+    code = """
+    import dill
+    import fastevent, threading
+
+    class Job:
+        def __init__(self):
+            self.stop = threading.Event()
+
+    fastevent.patch_threading()
+    for thing in fastevent.Event(), Job(), [fastevent.Event(3600, set_on_timeout=True)]:
+        try:
+            dill.dumps(thing)
+        except TypeError as error:
+            print(str(error)[:40])
+    """
+    assert python(code, core) == "cannot pickle or copy <fastevent.Event a\n" * 3
+
+
+def test_dill_copies_what_says_how(core):
+    """Events that say how they are pickled, and classes of a program's main module, which dill pickles by value."""
+    code = """
+    import dill
+    from fastevent import Event, SharedEvent
+
+    class Named(Event):
+        def __init__(self, label):
+            super().__init__()
+            self.label = label
+
+        def __getstate__(self):
+            return {"label": self.label, "set": self.is_set()}
+
+        def __setstate__(self, state):
+            self.__init__(state["label"])
+            if state["set"]:
+                self.set()
+
+    event = Named("nightly")
+    event.set()
+    for other in dill.loads(dill.dumps(event)), dill.copy(event):
+        assert other is not event and (other.label, other.is_set()) == ("nightly", True)
+    assert dill.loads(dill.dumps(Event)) is Event
+    assert dill.loads(dill.dumps(Named, byref=False))("nightly").wait(0) is False
+    shared = SharedEvent()
+    dill.loads(dill.dumps(shared)).set()
+    print(shared.wait(60))
+    """
+    assert python(code, core) == "True\n"
+
+
+# Green threads, in a new interpreter, because nothing takes eventlet's monkey patching back.
+
+
+def under_eventlet(core, imported_before, code):
+    pytest.importorskip("eventlet", reason="it is for CPython alone")
+    lines = [
+        "import contextlib, io, warnings",
+        "warnings.simplefilter('ignore')  # eventlet announces its end",
+        "import fastevent" if imported_before else "",
+        "import eventlet",
+        "with contextlib.redirect_stderr(io.StringIO()):  # and names locks that were made before",
+        "    eventlet.monkey_patch()",
+        "import fastevent, threading, time",
+        inspect.cleandoc(code),
+    ]
+    return python("\n".join(lines), core, timeout=20)
+
+
+@pytest.mark.parametrize("imported_before", [True, False])
+def test_eventlet(core, imported_before):
+    """Polls and deadlines work. A wait() lets other green threads run only over the Python core, imported afterwards."""
+    code = """
+        polled, calls, event = [], [], fastevent.Event()
+
+        def polls():
+            while not event.is_set():
+                polled.append(1)
+                eventlet.sleep(0.001)
+
+        thread = eventlet.spawn(polls)
+        eventlet.spawn_after(0.02, event.set)
+        thread.wait()
+        assert len(polled) > 1 and event.wait()
+
+        event = fastevent.Event(0.02, set_on_timeout=True)
+        event.add_callback(lambda event: calls.append(eventlet.patcher.original("threading").get_ident()))
+        part = event.child()
+        assert event.wait()
+        while not (calls and part.is_set()):
+            eventlet.sleep(0.001)
+        assert calls[0] != eventlet.patcher.original("threading").get_ident()
+
+        eventlet.spawn(calls.clear)
+        assert not fastevent.Event().wait(0.1)
+        print("others stood still" if calls else "others ran")
+    """
+    cooperates = core == "py" and not imported_before
+    assert under_eventlet(core, imported_before, code) == ("others ran\n" if cooperates else "others stood still\n")
+
+
+@pytest.mark.parametrize("imported_before", [True, False])
+def test_the_patch_under_eventlet(core, imported_before):
+    """It refuses, or works. Threads start, wait and end in either case."""
+    code = """
+        try:
+            fastevent.patch_threading()
+        except RuntimeError as error:
+            print("refused:", "green threads" in str(error))
+        event, answers = threading.Event(), []
+        threads = [threading.Thread(target=lambda: answers.append(event.wait(10))), threading.Timer(0.02, event.set)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        print(answers, isinstance(event, fastevent.Event))
+    """
+    works = core == "py" and not imported_before
+    expected = "[True] True\n" if works else "refused: True\n[True] False\n"
+    assert under_eventlet(core, imported_before, code) == expected
