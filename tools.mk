@@ -46,9 +46,9 @@ sanitize: UNDER = LD_PRELOAD="$(foreach library,libasan libubsan,$(shell $(CC) -
 	PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 sanitize: BEFORE = $(IN) -m pip install --quiet pytest && \
 	$(UNDER) $(IN) -m pytest -p no:cacheprovider -m "not not_sanitized" $(CORE_TESTS) $(ARGS)
-# A core that is not instrumented would pass: the grep. In a forked child the helper threads start anew: die_after_fork.
+# A core that is not instrumented would pass: the grep.
 tsan: FLAGS = -g -O1 -fsanitize=thread
-tsan: UNDER = TSAN_OPTIONS="suppressions=$(abspath $(SUPPRESSIONS)) die_after_fork=0 $(TSAN_OPTIONS)"
+tsan: UNDER = TSAN_OPTIONS="suppressions=$(abspath $(SUPPRESSIONS)) $(TSAN_OPTIONS)"
 tsan: BEFORE = grep -q __tsan_ $(VENV)-$@/lib/python*/site-packages/fastevent/_core_c.*.so
 valgrind: UNDER = PYTHONMALLOC=malloc valgrind --quiet --fair-sched=yes --error-exitcode=9
 instructions: export CC = gcc-12
