@@ -21,7 +21,7 @@ install $(VENV)/installed: $(VENV)/made
 # On what `make test` installed.
 soak faults proofs ecosystem: | $(VENV)/installed
 soak:
-	FASTEVENT_TEST_SCALE=$(or $(SCALE),10) $(IN) -m pytest $(foreach test,faults model interleavings shared,tests/test_$(test).py) $(ARGS)
+	FASTEVENT_TEST_SCALE=$(or $(SCALE),10) $(IN) -m pytest tests/test_faults.py tests/test_model.py tests/test_interleavings.py $(ARGS)
 faults:
 	$(IN) -m pip install --quiet --group peers
 	$(IN) tests/faults_table.py
@@ -29,7 +29,7 @@ proofs:
 	CI_PROOFS=1 $(IN) -m pytest tests/test_proofs.py $(ARGS)
 ecosystem:
 	$(IN) -m pip install --quiet --only-binary :all: --group ecosystem
-	$(IN) -m pytest -k "ecosystem or anyio or joblib" $(ARGS)
+	$(IN) -m pytest tests/test_ecosystem.py $(ARGS)
 
 # On a core that is compiled with FLAGS, from a copy of the sources: BEFORE, then RUN under a tool.
 CHECKERS = sanitize tsan valgrind instructions
@@ -46,9 +46,9 @@ sanitize: UNDER = LD_PRELOAD="$(foreach library,libasan libubsan,$(shell $(CC) -
 	PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 sanitize: BEFORE = $(IN) -m pip install --quiet pytest && \
 	$(UNDER) $(IN) -m pytest -p no:cacheprovider -m "not not_sanitized" $(CORE_TESTS) $(ARGS)
-# A core that is not instrumented would pass: the grep. In a forked child the helper threads start again: die_after_fork.
+# A core that is not instrumented would pass: the grep.
 tsan: FLAGS = -g -O1 -fsanitize=thread
-tsan: UNDER = TSAN_OPTIONS="suppressions=$(abspath $(SUPPRESSIONS)) die_after_fork=0 $(TSAN_OPTIONS)"
+tsan: UNDER = TSAN_OPTIONS="suppressions=$(abspath $(SUPPRESSIONS)) $(TSAN_OPTIONS)"
 tsan: BEFORE = grep -q __tsan_ $(VENV)-$@/lib/python*/site-packages/fastevent/_core_c.*.so
 valgrind: UNDER = PYTHONMALLOC=malloc valgrind --quiet --fair-sched=yes --error-exitcode=9
 instructions: export CC = gcc-12

@@ -166,7 +166,8 @@ def main(seconds):
     sys.setswitchinterval(1e-5)
     work = [sets, sets, waits, waits, waits, waits, polls, initialises_again, makes, refuses, asks]
     work += [gives_reasons, subscribes, expires, restarts, wakes_many]
-    if hasattr(os, "fork"):
+    # Without the GIL, locks of CPython itself may stay locked in the child of a process with threads: it hangs in os.fork().
+    if hasattr(os, "fork") and getattr(sys, "_is_gil_enabled", lambda: True)():
         work.append(forks)
     with Threads(*map(repeat, work), answers):
         time.sleep(seconds)
