@@ -29,7 +29,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / "build/compatibility" / f"{sys.implementation.cache_tag}{sys.abiflags}"
 PAGE = ROOT / "docs/compatibility.md"
-PATIENCE = 1_500.0  # seconds, for one run of a suite
+LIMIT = 1_500.0  # seconds, for one run of a suite
 AGAIN = 3  # how often a suite with a new failure runs again
 
 SWITCH = "FASTEVENT_UNDER_TEST"
@@ -93,7 +93,7 @@ THIRD_PARTY = [
     Suite("watchdog==6.0.0", ["flaky", "pytest-timeout", "PyYAML"], ["-o", "addopts=", "tests"]),
 ]
 
-#: The sdist of the engine has its tests without what they import: this is written anew after what they ask of it.
+#: The sdist of the engine has its tests without what they import: this is written after what they ask of it.
 ENGINE = Suite(
     "ddeutil-workflow==0.0.86",
     ["aiofiles", "fastapi", "freezegun", "httpx", "pytest-asyncio", "redis>=5", "requests"],
@@ -258,7 +258,7 @@ def run(name: str, mode: str, folder: Path, command: list[object], settings: dic
                 start_new_session=True,
             )
             try:
-                code = process.wait(PATIENCE)
+                code = process.wait(LIMIT)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()

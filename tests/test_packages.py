@@ -10,7 +10,6 @@ import attrs
 import beartype
 import blinker
 import dacite
-import dill
 import injector
 import pytest
 import typeguard

@@ -346,7 +346,7 @@ def test_a_planted_bug_is_found(bug, threads, options):
         explore(load(bug), *threads, **options)
 
 
-def test_a_place_that_is_not_handed_on_is_found():
+def test_a_lost_place_is_found():
     with pytest.raises(Flaw):
         explore(load(hands_no_place_on, window=1), waits, waits, sets)
 

@@ -78,7 +78,7 @@ def test_waiters_of_two_events_do_not_meet(Event):
     assert answers == [("first", True), ("second", False)]
 
 
-def test_what_is_written_before_set_is_read_after_wait(Event, tiny_switch_interval):
+def test_what_precedes_set_is_read_after_wait(Event, tiny_switch_interval):
     event, box = Event(), []
 
     def writes():

@@ -5,7 +5,7 @@ It behaves as `_core_py.py` does, by another algorithm; neither explains the oth
 does not:
 
 1. The flag is one pointer, to True or to False. A poll reads it once and takes no lock.
-   (test_contract: flag_follows_is_set; test_waiting: what_is_written_before_set_is_read_after_wait)
+   (test_contract: flag_follows_is_set; test_waiting: what_precedes_set_is_read_after_wait)
 2. The waiters of an event stand in a wait queue, a ring, the oldest first. A waiter is queued until a set() wakes it or its own
    thread leaves. A new deadline wakes it too, but leaves it in the queue.
    (test_waiting: a_timed_out_waiter_leaves_the_others_alone, set_against_timeout_at_the_same_moment)
@@ -227,7 +227,7 @@ cdef class EventCore:
     @cython.binding(True)
     @cython.embedsignature(False)
     def clear(self):
-        """Set the flag to False and forget the reason; a timeout starts anew.
+        """Set the flag to False and forget the reason; a timeout restarts.
 
         Thread safety: atomic. It takes nothing from a thread that a `set()` has woken.
         """

@@ -12,7 +12,7 @@ It behaves as `_core_c.pyx` does, by another algorithm; neither explains the oth
    itself out of the dict knows that a set() woke it, whatever a clear() has done since.
 4. With the GIL, a set() wakes only the first waiters, because threads that all wait for the GIL slow each other down. Each
    waiter that was woken wakes another one as it leaves, by a return or by an exception. Any later set() wakes some more.
-   (test_planted_bugs: a_place_that_is_not_handed_on_is_found; test_waiting: a_second_set_wakes_more)
+   (test_planted_bugs: a_lost_place_is_found; test_waiting: a_second_set_wakes_more)
 5. A method that keeps a state across a call moves on, state by state, to the newest one before it drops it. Otherwise a long
    chain of states, which other threads have made meanwhile, would be freed by recursion. (test_waiting:
    a_small_stack_is_enough)
@@ -252,7 +252,7 @@ class EventCore:
         set_and_notify(self, reason)
 
     def clear(self) -> None:
-        """Set the flag to False and forget the reason; a timeout starts anew.
+        """Set the flag to False and forget the reason; a timeout restarts.
 
         Thread safety: atomic. It takes nothing from a thread that a `set()` has woken.
         """

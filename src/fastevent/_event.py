@@ -111,7 +111,7 @@ class Event(EventCore, ThreadingEvent):
         return self._fe_read().reason
 
     def restart_timeout(self, timeout: float = ...) -> bool:  # type: ignore[assignment]
-        """Start the timeout anew, with *timeout* as the new number of seconds if given. Return True if that was in time.
+        """Restart the timeout, with *timeout* as the new number of seconds if given. Return True if that was in time.
 
         If the event is set or has timed out, return False and change nothing. Flag and reason stay. So a watchdog's sign of
         life loses no cancellation, as `clear()` may. Calls that already wait for the event follow the new deadline.

@@ -38,7 +38,7 @@ NO_SUBSCRIBERS: dict[Any, Any] = {}
 
 #: What stands for a subscriber that was removed after its key had been listed. Loops over subscribers list keys and not items,
 #: because up to Python 3.11 making the tuple of an item may run a finalizer, which may add and remove subscribers.
-_REMOVED: Any = (lambda: None, inf)
+_REMOVED: tuple[Any, Any] = (lambda: None, inf)
 
 
 class State(NamedTuple):
