@@ -109,7 +109,7 @@ def timeline():
         *(text(at(seconds), y(4) + 18, str(seconds), "quiet", "middle") for seconds in range(9)),
         text(left - 10, y(4) + 18, "seconds", "quiet", "end"),
     ]
-    return picture("One event in time", "restart_timeout() and clear() restart the timeout", y(4) + 32, parts)
+    return picture("One event in time", "restart_timeout() and clear() start the timeout again", y(4) + 32, parts)
 
 
 def tree():
