@@ -83,6 +83,31 @@ def test_it_begins_during_a_call(Event, call):
         place += 1
 
 
+@pytest.mark.parametrize("call", ["set", "clear"])
+def test_a_call_at_the_end_of_the_stack(Event, call):
+    """It raises and changes nothing, or else the descriptor follows."""
+    event = Event()
+    number = event.fileno()
+    if call == "clear":
+        event.set()
+    before = event.is_set()
+
+    def recurse():
+        try:
+            recurse()
+        except RecursionError:
+            if event.is_set() == before:
+                try:
+                    getattr(event, call)()
+                except RecursionError:
+                    pass
+            raise
+
+    with pytest.raises(RecursionError):
+        recurse()
+    assert is_readable(number) == event.is_set() != before
+
+
 def test_a_set_ends_a_select(Event):
     parent = Event()
     child, answers = parent.child(), []

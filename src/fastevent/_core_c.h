@@ -85,6 +85,18 @@ typedef struct { char unused; } Mutex;
 #define WAKE_ALL 0
 #endif
 
+/* How many more calls of Python functions fit into each other. */
+static inline int stack_left(void) {
+    PyThreadState *thread = PyThreadState_Get();
+#if PY_VERSION_HEX >= 0x030C0000
+    return thread->py_recursion_remaining;
+#elif PY_VERSION_HEX >= 0x030B0000
+    return thread->recursion_remaining;
+#else
+    return Py_GetRecursionLimit() - thread->recursion_depth;
+#endif
+}
+
 /* A thread in wait(). On the heap: until 3.14, a daemon thread that wakes while the interpreter exits is ended where it stands,
    and its stack goes with it, while a finalizer may still call set(). */
 typedef struct Waiter {

@@ -91,6 +91,7 @@ cdef extern from "_core_c.h":
     void lock_mutex(Mutex *mutex) noexcept nogil
     void unlock_mutex(Mutex *mutex) noexcept nogil
     void reset_mutex(Mutex *mutex) noexcept nogil
+    int stack_left() noexcept
 
     ctypedef struct Waiter:
         Waiter *previous
@@ -267,6 +268,7 @@ cdef class EventCore:
         """
         cdef uint64_t sets
         cdef bint is_set, notifies, fits
+        need_stack()
         while True:
             # All memory is allocated before the flag is set, so that there is nothing half done without it.
             lock(self)
@@ -294,6 +296,7 @@ cdef class EventCore:
 
     def _fe_reset(self):
         """Clear the flag and restart the timeout."""
+        need_stack()
         reset(self)
 
     def _fe_restart(self, seconds):
@@ -304,6 +307,7 @@ cdef class EventCore:
         cdef double new_seconds = NO_TIMEOUT if seconds is None else seconds
         cdef int64_t now, before
         cdef bint in_time, nearer = False
+        need_stack()
         lock(self)
         now = monotonic()
         before = self._deadline
@@ -453,6 +457,13 @@ cdef class EventCore:
         """Forget the threads that waited when this process was forked; `threading` calls it in the child."""
         lock(self)
         unlock_mutex(&self._mutex)
+
+
+cdef inline int need_stack() except -1:
+    """Raise `RecursionError` unless waking subscribers fits: once the event has changed, it would come too late."""
+    if stack_left() < 12:
+        raise RecursionError("maximum recursion depth exceeded")
+    return 0
 
 
 cdef inline double plain_seconds(object timeout) noexcept:

@@ -95,7 +95,7 @@ def _wake(waiters: _Waiters, count: int) -> None:
 
 
 def _need_stack(frames: int) -> None:
-    """Raise `RecursionError` unless so many frames fit: once the flag is set, it would come too late."""
+    """Raise `RecursionError` unless so many frames fit: once the event has changed, it would come too late."""
     if frames:
         _need_stack(frames - 1)
 
@@ -257,6 +257,7 @@ class EventCore:
         Thread safety: atomic. It takes nothing from a thread that a `set()` has woken.
         """
         if self._fe_self_setting or self._fe_has_descriptor:
+            _need_stack(8)
             clear_and_notify(self)
         else:
             EventCore._fe_reset(self)
@@ -369,6 +370,7 @@ class EventCore:
 
         Return None, and change nothing, if the event is set or has timed out.
         """
+        _need_stack(6)
         state = self._fe_newest()
         nearer = None
         while nearer is None and not state.is_set and monotonic_ns() < state.deadline:
