@@ -294,30 +294,6 @@ def test_self_setting_events_under_gevent(core, monkey_first):
     python(code, core)
 
 
-def test_the_patch_under_eventlet(core):
-    """It refuses after the monkey patching, where a `wait()` would stop the hub; over the Python core it works."""
-    pytest.importorskip("eventlet", reason="make ecosystem installs it")
-    code = """if True:
-        import warnings
-        warnings.simplefilter("ignore")  # it is deprecated
-        import eventlet
-        eventlet.monkey_patch()
-        import fastevent, threading
-        try:
-            fastevent.patch_threading()
-        except RuntimeError as error:
-            print(str(error)[:50])
-        event, answers = threading.Event(), []
-        waiter = threading.Thread(target=lambda: answers.append(event.wait(60)))
-        waiter.start()
-        threading.Timer(0.01, event.set).start()
-        waiter.join()
-        print(type(event).__module__, answers)
-    """
-    refused = "patch_threading() would stop all green threads at \nthreading [True]\n"
-    assert python(code, core) == (refused if core == "c" else "fastevent._event [True]\n")
-
-
 #: What servers serve: their class of events, once one was waited for.
 SERVED = """
 import asyncio, threading

@@ -2,6 +2,7 @@
 
 import abc
 import copy
+import dataclasses
 import gc
 import inspect
 import math
@@ -161,15 +162,27 @@ def test_a_bound_method_can_be_held_weakly(Event, name):
     assert reference() is None
 
 
-def test_type_hints_can_be_resolved(Event):
+def test_annotations_can_be_resolved(Event):
     class Job(Event):
         label: str = "job"
 
-    assert typing.get_type_hints(Job)["label"] is str
+    @dataclasses.dataclass(eq=False)
+    class Record(Event):
+        label: "str" = "job"
+        parent: typing.Optional[threading.Event] = None  # noqa: UP045  # as old code writes it
+
+        def __post_init__(self):
+            super().__init__()
+
     assert "label" not in typing.get_type_hints(Event)
-    inspect.signature(Event, eval_str=True)
-    for name in ("__init__", "wait", "add_callback", "child", "restart_timeout"):
-        typing.get_type_hints(getattr(Event, name))
+    for cls in Job, Record:
+        assert typing.get_type_hints(cls)["label"] is inspect.get_annotations(cls, eval_str=True)["label"] is str
+    assert list(inspect.signature(Record, eval_str=True).parameters) == ["label", "parent"]
+    methods = [getattr(thing, name) for thing in (Event, Event(), Record()) for name in dir(Event) if not name.startswith("_")]
+    for thing in Event, Event.__init__, *filter(callable, methods):
+        typing.get_type_hints(thing)
+        inspect.get_annotations(thing, eval_str=True)
+        inspect.signature(thing, eval_str=True)
 
 
 def test_a_subclass_may_say_how_it_is_pickled(core):

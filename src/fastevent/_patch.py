@@ -13,6 +13,7 @@ from typing import Any
 from fastevent import _core
 from fastevent._config import implicit_timeout
 from fastevent._event import Event
+from fastevent._time import before_wait
 
 
 class PatientEvent(Event):
@@ -40,7 +41,7 @@ def patch_threading() -> None:
     Where `WORKFLOW_CORE_EVENT_DEFAULT_TIMEOUT` is set, `threading.Event` becomes a subclass which that variable does not touch.
 
     Raises `ValueError` if that variable has a bad value; `RuntimeError` where gevent or eventlet has replaced the locks of
-    threads and a wait of ours would stop all green threads.
+    threads and a wait of ours would stop all green threads. Where eventlet does so later, such a wait raises it.
 
     Thread safety: safe to call from any thread at any time.
     """
@@ -49,11 +50,7 @@ def patch_threading() -> None:
     now = threading.Event
     if now is ours:
         return
-    if _has_green_locks():
-        raise RuntimeError(
-            "patch_threading() would stop all green threads at the first wait, because gevent or eventlet has replaced locks "
-            "of threads; set FASTEVENT_PURE_PYTHON=1 and import fastevent after the monkey patching"
-        )
+    _refuse_green_locks()
     derived = sorted(f"{cls.__module__}.{cls.__qualname__}" for cls in _derived_from(now))
     if derived:
         warnings.warn(
@@ -63,6 +60,7 @@ def patch_threading() -> None:
             stacklevel=2,
         )
     _before = now
+    before_wait[:] = [_refuse_to_block]
     threading.Event = ours  # type: ignore[misc]
 
 
@@ -74,13 +72,24 @@ def unpatch_threading() -> None:
     Thread safety: safe to call from any thread at any time.
     """
     if threading.Event in (Event, PatientEvent):
+        before_wait.clear()
         threading.Event = _before  # type: ignore[misc]
 
 
-def _has_green_locks() -> bool:
-    """Return whether gevent or eventlet has replaced the locks of threads, and the core uses others."""
+def _refuse_green_locks() -> None:
+    """Raise `RuntimeError` if gevent or eventlet has replaced the locks of threads, and the core uses others."""
     allocate = _thread.allocate_lock
-    return not isinstance(allocate, BuiltinFunctionType) and getattr(_core.core, "allocate_lock", None) is not allocate
+    if not isinstance(allocate, BuiltinFunctionType) and getattr(_core.core, "allocate_lock", None) is not allocate:
+        raise RuntimeError(
+            "patch_threading() would stop all green threads at the first wait, because gevent or eventlet has replaced locks "
+            "of threads; set FASTEVENT_PURE_PYTHON=1 and import fastevent after the monkey patching"
+        )
+
+
+def _refuse_to_block() -> None:
+    """Raise what `patch_threading()` would raise now: eventlet makes locks green, but leaves `threading.Event` as it is."""
+    if threading.Event in (Event, PatientEvent):
+        _refuse_green_locks()
 
 
 def _derived_from(cls: type[Any]) -> Iterator[type[Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from _thread import allocate_lock, get_ident
+from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec, module_from_spec
 from math import ceil, inf
@@ -103,12 +104,18 @@ def deadline_after(start: int, seconds: float) -> int:
     return min(start + ceil(nanoseconds), NEVER) if nanoseconds < NEVER else NEVER
 
 
+#: Called before a wait that may block, in both cores. `patch_threading()` adds one that may refuse the wait.
+before_wait: list[Callable[[], object]] = []
+
+
 def longest_wait() -> int:
     """Return how long one native wait may take, in nanoseconds, before the waiter must look at the clock or for signals.
 
     `LONGEST_WAIT` means that a wait without a deadline needs no timeout at all. On Windows a signal cannot interrupt a native
     wait, so there the main thread looks for signals at every check interval.
     """
+    for check in before_wait:
+        check()
     if sys.platform != "win32" or get_ident() != main_thread().ident:
         return LONGEST_WAIT
     return min(deadline_after(0, check_interval()), LONGEST_WAIT)
