@@ -104,7 +104,7 @@ reproducible:
 	git clone --quiet . build/one && $(MAKE) -C build/one dist VENV=$(abspath $(VENV))
 	umask 077 && git clone --quiet . build/two && TZ=Asia/Tokyo $(MAKE) -C build/two dist VENV=$(abspath $(VENV))
 	diff -r build/one/dist build/two/dist && sha256sum build/one/dist/*
-test-all wheels: export TOX_DISCOVER ?= $(wildcard $(HOME)/.pyenv/versions/3.*/bin/python)
+test-all wheels: export TOX_DISCOVER ?= $(shell echo $(wildcard $(HOME)/.pyenv/versions/3.*/bin/python) | tr ' ' ,)
 test-all:
 	tox run -f test $(if $(ARGS),-- $(ARGS))
 wheels: dist
