@@ -202,6 +202,12 @@ def test_attributes_of_the_reference(Event):
     assert event._event is event and isinstance(event._event, threading.Event)
 
 
+def test_start_time_is_exact(Event):
+    event = Event.__new__(Event)
+    event._fe_start_at(5.0, 10**15)
+    assert event._start_time == 1e6
+
+
 @pytest.mark.parametrize("name", ["_event", "_timeout", "_start_time", "name", "timeout", "reason"])
 def test_attributes_give_way_to_an_instances_own(Event, name):
     event = Event()

@@ -366,6 +366,12 @@ def test_a_subclass_may_have_that_attribute(Event, name):
         delattr(event, name)
 
 
+@pytest.mark.parametrize("name", ["name", "timeout", "reason"])
+def test_an_attribute_has_its_own_docstring(Event, name):
+    attribute = inspect.getattr_static(Event, name)
+    assert inspect.getdoc(attribute) not in {None, inspect.getdoc(type(attribute))}
+
+
 def test_a_subclass_may_use_any_name(Event):
     """Its attributes never meet those by which an event works."""
     ours = {name for cls in Event.__mro__ for name in vars(cls) if not name.startswith("__")}
