@@ -145,7 +145,7 @@ def test_set_against_timeout_at_the_same_moment(Event, tiny_switch_interval):
 # Many waiters: see the window of wake-ups in the cores
 
 
-@pytest.mark.parametrize("count", [1000, 4000])
+@pytest.mark.parametrize("count", [1000] if sys.platform == "win32" else [1000, 4000])  # wine takes minutes for 4000
 @pytest.mark.parametrize("then", ["", "clear"])
 def test_many_waiters_are_all_woken(Event, small_stacks, count, then):
     event, answers = Event(), []
