@@ -21,7 +21,7 @@ install $(VENV)/installed: $(VENV)/made
 # On what `make test` installed.
 soak faults proofs ecosystem: | $(VENV)/installed
 soak:
-	FASTEVENT_TEST_SCALE=$(or $(SCALE),10) $(IN) -m pytest tests/test_faults.py tests/test_model.py tests/test_interleavings.py $(ARGS)
+	FASTEVENT_TEST_SCALE=$(or $(SCALE),10) $(IN) -m pytest $(foreach test,faults model interleavings shared,tests/test_$(test).py) $(ARGS)
 faults:
 	$(IN) -m pip install --quiet --group peers
 	$(IN) tests/faults_table.py
@@ -29,7 +29,7 @@ proofs:
 	CI_PROOFS=1 $(IN) -m pytest tests/test_proofs.py $(ARGS)
 ecosystem:
 	$(IN) -m pip install --quiet --only-binary :all: --group ecosystem
-	$(IN) -m pytest tests/test_ecosystem.py $(ARGS)
+	$(IN) -m pytest -k "ecosystem or anyio or joblib" $(ARGS)
 
 # On a core that is compiled with FLAGS, from a copy of the sources: BEFORE, then RUN under a tool.
 CHECKERS = sanitize tsan valgrind instructions
