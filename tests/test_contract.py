@@ -285,7 +285,7 @@ def outcome(event, argument):
         return result[0]
     event.set()
     thread.join()
-    return "waits"
+    return "waits" if result[0] is True else result[0]  # on a loaded machine, it may just have come late
 
 
 @pytest.mark.parametrize("argument", OUTCOMES, ids=lambda argument: repr(argument)[:30])

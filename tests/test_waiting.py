@@ -333,6 +333,7 @@ def test_timed_out_waits_leave_no_memory_behind(Event):
 without_memory = pytest.mark.skipif(sys.implementation.name != "cpython", reason="allocations of CPython fail")
 
 
+@pytest.mark.not_traced
 @without_memory
 def test_a_call_without_memory_changes_nothing(core):
     pytest.importorskip("_testcapi", reason="this interpreter cannot let an allocation fail")
@@ -358,6 +359,7 @@ def test_a_call_without_memory_changes_nothing(core):
     assert python(code, core) == "2 True\n"
 
 
+@pytest.mark.not_traced
 @without_memory
 def test_a_set_without_memory_is_whole_or_none(core):
     """It sets the event with its child, or neither, and keeps no reason alive."""

@@ -33,6 +33,7 @@ def test_a_handler_sets_during_every_method(core):
     assert python(code, core) == "True True\n"
 
 
+@pytest.mark.not_traced
 @pytest.mark.parametrize("timeout", ["", "30", "1e9", "float('inf')"])
 def test_ctrl_c_ends_a_wait(core, timeout):
     code = f"""
@@ -87,6 +88,7 @@ def test_a_set_in_a_handler_ends_the_wait(core):
     assert python(code, core) == "True False\n"
 
 
+@pytest.mark.not_traced
 def test_a_handler_that_sets_and_raises_leaves_newcomers(core):
     """The wait() that it ends was woken: it must not take away another that came after the clear()."""
     code = """
@@ -119,6 +121,7 @@ def test_a_handler_that_sets_and_raises_leaves_newcomers(core):
     assert python(code, core) == "1 [True]\n"
 
 
+@pytest.mark.not_traced
 @pytest.mark.parametrize("index", [0, 40, 99])
 def test_a_woken_waiter_that_raises_wakes_another(core, index):
     """The main thread waits at that place of the queue. A handler in its wait() sets the event and raises."""
@@ -152,6 +155,7 @@ def test_a_woken_waiter_that_raises_wakes_another(core, index):
     assert python(code, core, str(index)) == "True 0\n"
 
 
+@pytest.mark.not_traced
 @pytest.mark.parametrize("call", ["event.wait(0.0001)", "wait_any([event], 0.0001)"])
 def test_interrupted_waits_leave_no_waiter_behind(core, call):
     code = f"""
@@ -183,6 +187,7 @@ def test_interrupted_waits_leave_no_waiter_behind(core, call):
     assert python(code, core) == "0\n"
 
 
+@pytest.mark.not_traced
 def test_an_interrupted_set_loses_no_callback(core):
     code = """
     import signal, time
