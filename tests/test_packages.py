@@ -3,6 +3,7 @@
 import dataclasses
 import gc
 import inspect
+import sys
 import threading
 import typing
 
@@ -15,6 +16,8 @@ import pytest
 import typeguard
 from helpers import python
 from pubsub import pub
+
+for_cpython = pytest.mark.skipif(sys.implementation.name != "cpython", reason="the package is for CPython alone")
 
 # Clocks. They run in a new interpreter, because freezegun looks for what it replaces in `sys.modules`.
 
@@ -43,7 +46,7 @@ def takes(seconds, answer, call):
     start = real()
     assert call() == answer, call
     took = (real() - start) / 1e9
-    assert seconds <= took < seconds + 10, (call, took)
+    assert seconds <= took < seconds + 30, (call, took)
 
 event = Event(3600)
 jump(7200)
@@ -64,11 +67,15 @@ print("done")
 
 
 @pytest.mark.parametrize(
-    ("tool", "imported"), [("freezegun", "before"), ("freezegun", "within"), ("time_machine", "before"), ("mock", "within")]
+    ("tool", "imported"),
+    [
+        ("freezegun", "before"),
+        ("freezegun", "within"),
+        pytest.param("time_machine", "before", marks=for_cpython),
+        ("mock", "within"),
+    ],
 )
 def test_frozen_clocks_change_no_wait(core, tool, imported):
-    if tool == "time_machine":
-        pytest.importorskip(tool, reason="it is for CPython alone")
     freeze = inspect.cleandoc(TOOLS[tool])
     use = "from fastevent import Event, wait_all, wait_any; old = Event(3600)"
     lines = [
@@ -77,7 +84,7 @@ def test_frozen_clocks_change_no_wait(core, tool, imported):
         *((use, freeze) if imported == "before" else (freeze, use)),
         WAITS,
     ]
-    assert python("\n".join(lines), core, timeout=20) == "done\n"
+    assert python("\n".join(lines), core) == "done\n"
 
 
 # Annotations
@@ -135,8 +142,8 @@ def test_injector(Event):
     ids=["beartype", "typeguard"],
 )
 def test_types_checked_at_run_time(fastevent, checked, violation):
-    @checked
     class Job(fastevent.Event):
+        @checked
         def stop(self, by: threading.Event, also: list[threading.Event]) -> bool:
             self.set(by)
             return self.wait(0)
@@ -182,8 +189,10 @@ def test_blinker_keeps_a_receiver(Event):
 def test_dill(core):
     """It refuses a plain event. It copies events that say how, and classes of the main module, which it pickles by value."""
     code = """
-    import dill, fastevent, threading
-    from fastevent import Event, SharedEvent
+    import dill, fastevent, sys, threading
+    from fastevent import Event
+
+    dill.settings["byref"] = sys.version_info >= (3, 15)  # it cannot pickle code there
 
     class Named(Event):
         def __init__(self, label):
@@ -203,7 +212,7 @@ def test_dill(core):
     for other in dill.loads(dill.dumps(event)), dill.copy(event):
         assert other is not event and (other.label, other.is_set()) == ("nightly", True)
     assert dill.loads(dill.dumps(Event)) is Event
-    shared = SharedEvent()
+    shared = fastevent.SharedEvent()
     dill.loads(dill.dumps(shared)).set()
     assert shared.wait(60)
 
@@ -225,7 +234,6 @@ def test_dill(core):
 
 
 def under_eventlet(core, before, code):
-    pytest.importorskip("eventlet", reason="it is for CPython alone")
     lines = [
         "import contextlib, io, threading, warnings",
         "warnings.simplefilter('ignore')  # eventlet announces its end",
@@ -236,9 +244,10 @@ def under_eventlet(core, before, code):
         "import fastevent",
         inspect.cleandoc(code),
     ]
-    return python("\n".join(lines), core, timeout=20)
+    return python("\n".join(lines), core)
 
 
+@for_cpython
 @pytest.mark.parametrize("before", ["", "import fastevent"])
 def test_eventlet(core, before):
     """Polls and deadlines work. Waits of green threads, and so the patch, need the Python core, imported afterwards."""
@@ -257,11 +266,11 @@ def test_eventlet(core, before):
 
         event = fastevent.Event(0.02, set_on_timeout=True)
         part = fastevent.Event(parents=[event])
-        part.add_callback(lambda event: calls.append(eventlet.patcher.original("threading").get_ident()))
+        part.add_callback(calls.append)
         assert event.wait()
         while not calls:
             eventlet.sleep(0.001)
-        assert part.is_set() and calls[0] != eventlet.patcher.original("threading").get_ident()
+        assert calls == [part] and part.is_set()
 
         eventlet.spawn(calls.clear)
         assert not fastevent.Event().wait(0.1)
@@ -284,6 +293,7 @@ def test_eventlet(core, before):
     assert under_eventlet(core, before, code) == expected
 
 
+@for_cpython
 def test_eventlet_after_the_patch(core):
     """The first wait that would stop all green threads is refused: that of a thread which starts another one."""
     code = """
