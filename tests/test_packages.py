@@ -141,17 +141,16 @@ def test_injector(Event):
     [(beartype.beartype, beartype.roar.BeartypeCallHintViolation), (typeguard.typechecked, typeguard.TypeCheckError)],
     ids=["beartype", "typeguard"],
 )
-def test_types_checked_at_run_time(fastevent, checked, violation):
-    class Job(fastevent.Event):
+def test_types_checked_at_run_time(Event, checked, violation):
+    class Job(Event):
         @checked
         def stop(self, by: threading.Event, also: list[threading.Event]) -> bool:
             self.set(by)
             return self.wait(0)
 
-    event, wait_any = fastevent.Event(), checked(fastevent.wait_any)
+    event = Event()
     assert Job().stop(event, [event]) is True
-    assert wait_any([event], 0.001) == []
-    for wrong in [lambda: Job().stop("now", []), lambda: Job().stop(event, ["now"]), lambda: wait_any(7)]:
+    for wrong in [lambda: Job().stop("now", []), lambda: Job().stop(event, ["now"])]:
         with pytest.raises(violation):
             wrong()
 
@@ -189,10 +188,8 @@ def test_blinker_keeps_a_receiver(Event):
 def test_dill(core):
     """It refuses a plain event. It copies events that say how, and classes of the main module, which it pickles by value."""
     code = """
-    import dill, fastevent, sys, threading
+    import dill, fastevent, sys, threading, types
     from fastevent import Event
-
-    dill.settings["byref"] = sys.version_info >= (3, 15)  # it cannot pickle code there
 
     class Named(Event):
         def __init__(self, label):
@@ -209,19 +206,16 @@ def test_dill(core):
 
     event = Named("nightly")
     event.set()
-    for other in dill.loads(dill.dumps(event)), dill.copy(event):
-        assert other is not event and (other.label, other.is_set()) == ("nightly", True)
+    if sys.version_info < (3, 15):  # there dill cannot pickle code
+        for other in dill.loads(dill.dumps(event)), dill.copy(event):
+            assert other is not event and (other.label, other.is_set()) == ("nightly", True)
     assert dill.loads(dill.dumps(Event)) is Event
     shared = fastevent.SharedEvent()
     dill.loads(dill.dumps(shared)).set()
     assert shared.wait(60)
 
-    class Job:
-        def __init__(self):
-            self.stop = threading.Event()
-
     fastevent.patch_threading()
-    for thing in Event(), Job():
+    for thing in Event(), types.SimpleNamespace(stop=threading.Event()):
         try:
             dill.dumps(thing)
         except TypeError as error:
