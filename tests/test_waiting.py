@@ -226,6 +226,32 @@ def test_a_second_set_wakes_more(core):
     assert python(code, core) == "True\n"
 
 
+@pytest.mark.skipif(HAS_GIL, reason="with the GIL, waiters wake each other")
+def test_a_set_alone_wakes_all(core):
+    """If each of many waiters went through all others as it leaves, they would be woken minutes late."""
+    if core == "c":
+        pytest.skip("what wakes is no Python function in the compiled core")
+    code = """
+    import threading
+    from helpers import until_waiting
+    from fastevent import Event, _core_py
+    event, calls = Event(), []
+    threads = [threading.Thread(target=event.wait) for _ in range(50)]
+    for thread in threads: thread.start()
+    until_waiting(event, len(threads))
+    def wake(waiters, count):
+        calls.append(count)
+        pending = list(waiters)
+        waiters.clear()
+        for waiter in pending: waiter.wake()
+    _core_py._wake = wake
+    event.set()
+    for thread in threads: thread.join()
+    print(len(calls))
+    """
+    assert python(code, core) == "1\n"
+
+
 # The event's own timeout
 
 

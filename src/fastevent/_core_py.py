@@ -315,7 +315,7 @@ class EventCore:
 
     def _fe_leave(self, waiters: _Waiters, waiter: _Waiter) -> None:
         _waits.__dict__.pop(waiter, None)
-        if waiters.pop(waiter, waiter) is waiter and self._fe_is_over(waiters):
+        if waiters.pop(waiter, waiter) is waiter and not _WAKE_ALL and self._fe_is_over(waiters):
             _wake(waiters, 1)  # it was woken: it hands its place on
 
     def _fe_is_over(self, waiters: _Waiters) -> bool:
