@@ -521,6 +521,24 @@ def test_an_eager_task_has_blocks(fastevent):
     Asyncio.run(main)
 
 
+@pytest.mark.skipif(trio is None, reason="trio does not install here")
+def test_what_fails_under_cancellation_is_the_reason(fastevent):
+    event = fastevent.Event(0.02)
+
+    async def main():
+        async with event, trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep, TIMEOUT)
+            try:
+                await trio.sleep(TIMEOUT)
+            finally:
+                raise ValueError
+
+    with pytest.raises(BaseException) as caught:
+        Trio.run(main)
+    assert [type(error) for error in caught.value.exceptions] == [ValueError]
+    assert event.reason.startswith("ExceptionGroup: ")
+
+
 # Both libraries in one thread, and above both
 
 

@@ -310,6 +310,8 @@ def test_a_grandchild_process_has_its_own(core, kind):
     event = Event()
     number = event.fileno()
     for depth in range(3):
+        if depth == 1:
+            event.fileno()  # in the child, and not in the grandchild
         pid = os.fork()
         if pid:
             ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

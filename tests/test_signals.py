@@ -240,6 +240,20 @@ def test_leaving_waits_for_callbacks_of_its_signals(Event):
         assert done == ["done"]
 
 
+def test_the_waiting_needs_no_processor(Event):
+    def computes(event):
+        end = time.thread_time() + 0.2
+        while time.thread_time() < end:
+            pass
+
+    event = Event()
+    event.add_callback(computes)
+    with event.set_on_signals(signal.SIGTERM):
+        signal.raise_signal(signal.SIGTERM)
+        start = time.thread_time()
+    assert time.thread_time() - start < 0.1
+
+
 def test_leaving_waits_for_a_callback_that_raises(Event, caplog):
     event = Event()
     event.add_callback(lambda event: 1 / 0)

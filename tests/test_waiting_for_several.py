@@ -53,6 +53,15 @@ def test_any_times_out(fastevent, timeout):
     assert nothing_is_left(event)
 
 
+def test_a_long_wait_takes_several_native_ones(fastevent, modules, monkeypatch):
+    for module in modules._time, modules._wait:
+        monkeypatch.setattr(module, "LONGEST_WAIT", 10**7)
+    answers = []
+    with Threads(lambda: answers.append(fastevent.wait_any([fastevent.Event()], 0.05))):
+        pass
+    assert answers == [[]]
+
+
 def test_clear_takes_no_set_from_any(fastevent):
     for _ in range(50):
         event, other = fastevent.Event(), fastevent.Event()

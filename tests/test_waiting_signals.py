@@ -187,6 +187,30 @@ def test_interrupted_waits_leave_no_waiter_behind(core, call):
     assert python(code, core) == "0\n"
 
 
+def test_an_interrupted_leave_keeps_other_waiters():
+    code = """
+    from fastevent import Event, _core_py
+    from helpers import Threads, until_waiting
+    event, answers, leave = Event(), [], _core_py.EventCore._fe_leave
+
+    def interrupted(self, waiters, waiter):
+        _core_py.EventCore._fe_leave = leave
+        leave(self, waiters, waiter)
+        raise KeyboardInterrupt
+
+    with Threads(lambda: answers.append(event.wait())):
+        until_waiting(event)
+        _core_py.EventCore._fe_leave = interrupted
+        try:
+            event.wait(0.001)
+        except KeyboardInterrupt:
+            answers.append(event.status().waiters)
+        event.set()
+    print(answers)
+    """
+    assert python(code, "py") == "[1, True]\n"
+
+
 @pytest.mark.not_traced
 def test_an_interrupted_set_loses_no_callback(core):
     code = """
