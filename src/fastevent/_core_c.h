@@ -185,7 +185,7 @@ static int clear_event(PyObject *self) {
 }
 static void drop_event(PyObject *self) {
     (void)clear_event(self);
-    PyMem_RawFree(extras_of(self));
+    if (extras_of(self) != NULL) PyMem_RawFree(extras_of(self)); /* a call that most events need not */
     Py_TYPE(self)->tp_free(self);
 }
 
