@@ -1,5 +1,6 @@
 """What an event says about itself: its times, status(), repr(), its name, and what `fastevent.debug` shows."""
 
+import _thread
 import gc
 import logging
 import re
@@ -8,7 +9,7 @@ from decimal import Decimal
 from math import inf
 
 import pytest
-from helpers import TIMEOUT, Threads, deadline, python, self_setting, until_deadline, until_waiting
+from helpers import TIMEOUT, Threads, deadline, python, self_setting, until, until_deadline, until_waiting
 
 # elapsed() and remaining()
 
@@ -87,6 +88,18 @@ def test_status_of_an_event(fastevent):
         event.set("enough")
     assert event.status()[1:4] == (True, "enough", False)
     assert "reason='enough'" in repr(event.status())
+
+
+def test_status_takes_no_lock_of_threads(Event):
+    """An exception from a signal handler would leave it locked. Then no thread could start or end."""
+    event, statuses = Event(), []
+    with Threads(event.wait):
+        until_waiting(event)
+        with threading._active_limbo_lock:
+            _thread.start_new_thread(lambda: statuses.append(event.status()), ())
+            until(lambda: statuses)
+        event.set()
+    assert len(statuses[0].waiting) == 1
 
 
 def test_status_names_the_waiting_threads(Event):

@@ -157,8 +157,11 @@ def waiting(event: Any) -> tuple[str, ...]:
     waiters = [*event._fe_waiters(), *wakers]
     if not waiters:
         return ()
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
-    return tuple(waiter if isinstance(waiter, str) else names.get(waiter, f"thread {waiter}") for waiter in waiters)
+    # Not threading.enumerate(): an exception from a signal handler may leave its lock locked, and no thread could start or end.
+    threads: dict[int, threading.Thread] = getattr(threading, "_active", {})
+    return tuple(
+        waiter if isinstance(waiter, str) else getattr(threads.get(waiter), "name", f"thread {waiter}") for waiter in waiters
+    )
 
 
 # A loop with pauses
