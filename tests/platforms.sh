@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 names="debug 3.14t 3.15t i386 arm64 s390x musl pyodide windows macos-compile"
 name=${1:-}
 [[ " $names " == *" $name "* ]] || { echo "make platform NAME=...: one of $names; not '$name'" >&2; exit 2; }
-all=$PWD/build/platforms at=$PWD/build/platforms/$name source=$PWD/build/platforms/$name/root/source
+all=$PWD/build/platforms at=$PWD/build/platforms/$name source=$PWD/build/platforms/$name/root/source page=$PWD/docs/platforms.md
 core=${CORE_TESTS:?is set by make}
 unset PYTHONHOME PYTHONPATH
 
@@ -89,7 +89,7 @@ report() {  # PLATFORM PYTHON TESTS: from the closing line of pytest; fails if a
 }
 
 conclude() {  # PLATFORM PYTHON WHAT RESULT: the line of the table, which is the last thing on its page
-  local page=docs/platforms.md line="| $1 | ${2%$'\r'} | ${3%.py} | $4 |"  # Python for Windows ends its lines so
+  local line="| $1 | ${2%$'\r'} | ${3%.py} | $4 |"  # Python for Windows ends its lines so
   { sed '/^|--/q' "$page"; { sed '1,/^|--/d' "$page" | grep -vF "| $1 |" || true; echo "$line"; } | sort; } >"$at/page"
   cp "$at/page" "$page"
   echo "$name: Python $2; ${3%.py}: $4"

@@ -185,6 +185,7 @@ def test_ctrl_c_ends_the_waiting(Event):
     assert slow.ended and event.status().callbacks == 0
 
 
+@pytest.mark.not_traced
 def test_exceptions_of_signal_handlers_leave_nothing(Event):
     """At every line of entering and leaving, one is raised in turn."""
 

@@ -246,6 +246,7 @@ def test_a_reused_ident_is_no_waiter(core):
     assert run(code, core) == "10\n"
 
 
+@pytest.mark.not_traced
 def test_forks_while_other_threads_use_the_event(core):
     if core == "py" and not HAS_GIL:
         pytest.skip(

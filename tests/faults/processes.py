@@ -10,7 +10,7 @@ from faults.common import join_all, start_all
 
 PROCESS_FAULTS = {}
 LIMIT = 100.0
-fork = multiprocessing.get_context("fork")
+fork = multiprocessing.get_context("fork" if hasattr(os, "fork") else None)
 
 
 def process_fault(function):
