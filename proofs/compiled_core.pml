@@ -22,14 +22,18 @@
 #ifndef OWN
 #define OWN 0           /* waiters that wait until the event's own deadline */
 #endif
-#ifndef BATCH
-#define BATCH 1         /* how many waiters a set() wakes in one go */
-#endif
 #ifndef WAKE_ALL
-#define WAKE_ALL 0      /* 1: without the GIL. A set() wakes all, and lets other threads have the mutex after each batch. */
+#define WAKE_ALL 0      /* 1: without the GIL. A set() wakes all. */
 #endif
 
 #define WAITERS (UNTIMED + TIMED + OWN)
+#ifndef WINDOW          /* how many waiters a set() wakes */
+#if WAKE_ALL
+#define WINDOW WAITERS
+#else
+#define WINDOW 1
+#endif
+#endif
 #define NONE WAITERS
 #define is_timed(w) (UNTIMED <= (w) && (w) < UNTIMED + TIMED)
 #define is_own(w) ((w) >= UNTIMED + TIMED)
@@ -200,16 +204,8 @@ proctype Set() {
     fi;
 #endif
 #endif
-    most_places = places + BATCH;
-batch:
-    wake_pending(BATCH);    /* also if the event was set already */
-    if
-    :: atomic { WAKE_ALL && must_wake -> most_places = places + BATCH };
-        unlock_mutex();
-        lock_mutex();
-        goto batch
-    :: else
-    fi;
+    most_places = places + WINDOW;
+    wake_pending(WINDOW);   /* also if the event was set already */
 #ifdef BUG_FLAG_AFTER_WAKING
     set_flag();
 #endif

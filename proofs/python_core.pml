@@ -27,7 +27,7 @@
 #define EXCEPTIONS 0    /* 1: one exception, from a signal handler, comes in any thread and between any two steps */
 #endif
 #ifndef WINDOW
-#define WINDOW 1        /* how many waiters a set() wakes: with the GIL 32, without it all */
+#define WINDOW 1        /* how many waiters a set() wakes: with the GIL 64, without it all */
 #endif
 
 #define WAITERS (UNTIMED + TIMED + OWN)

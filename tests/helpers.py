@@ -22,6 +22,25 @@ HAS_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 CORE_SWITCH = {"c": {}, "py": {"FASTEVENT_PURE_PYTHON": "1"}}
 
 
+#: The beginning of a program: a subclass that says how it is pickled and copied.
+NAMED = """
+from fastevent import Event
+
+class Named(Event):
+    def __init__(self, label):
+        super().__init__()
+        self.label = label
+
+    def __getstate__(self):
+        return {"label": self.label, "set": self.is_set()}
+
+    def __setstate__(self, state):
+        self.__init__(state["label"])
+        if state["set"]:
+            self.set()
+"""
+
+
 def load(pure):
     """Import the package again, over the Python core or as it comes, and leave `sys.modules` as it was."""
 

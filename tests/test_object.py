@@ -11,10 +11,11 @@ import sys
 import threading
 import typing
 import weakref
+from textwrap import dedent
 from unittest import mock
 
 import pytest
-from helpers import python
+from helpers import NAMED, python
 
 import fastevent
 
@@ -188,28 +189,13 @@ def test_annotations_can_be_resolved(Event):
 def test_a_subclass_may_say_how_it_is_pickled(core):
     code = """
     import copy, pickle
-    from fastevent import Event
-
-    class Named(Event):
-        def __init__(self, label):
-            super().__init__()
-            self.label = label
-
-        def __getstate__(self):
-            return {"label": self.label, "set": self.is_set()}
-
-        def __setstate__(self, state):
-            self.__init__(state["label"])
-            if state["set"]:
-                self.set()
-
     event = Named("a name")
     event.set()
     others = pickle.loads(pickle.dumps(event)), copy.copy(event), copy.deepcopy(event)
     event.clear()
     print([(other.label, other.is_set()) for other in others])
     """
-    assert python(code, core) == "[('a name', True), ('a name', True), ('a name', True)]\n"
+    assert python(NAMED + dedent(code), core) == "[('a name', True), ('a name', True), ('a name', True)]\n"
 
 
 def test_the_class_is_found_where_it_says(Event):

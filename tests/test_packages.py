@@ -6,6 +6,7 @@ import inspect
 import sys
 import threading
 import typing
+from textwrap import dedent
 
 import attrs
 import beartype
@@ -14,7 +15,7 @@ import dacite
 import injector
 import pytest
 import typeguard
-from helpers import python
+from helpers import NAMED, python
 from pubsub import pub
 
 for_cpython = pytest.mark.skipif(sys.implementation.name != "cpython", reason="the package is for CPython alone")
@@ -189,21 +190,6 @@ def test_dill(core):
     """It refuses a plain event. It copies events that say how, and classes of the main module, which it pickles by value."""
     code = """
     import dill, fastevent, sys, threading, types
-    from fastevent import Event
-
-    class Named(Event):
-        def __init__(self, label):
-            super().__init__()
-            self.label = label
-
-        def __getstate__(self):
-            return {"label": self.label, "set": self.is_set()}
-
-        def __setstate__(self, state):
-            self.__init__(state["label"])
-            if state["set"]:
-                self.set()
-
     event = Named("nightly")
     event.set()
     if sys.version_info < (3, 15):  # there dill cannot pickle code
@@ -221,7 +207,7 @@ def test_dill(core):
         except TypeError as error:
             print(str(error)[:40])
     """
-    assert python(code, core) == "cannot pickle or copy <fastevent.Event a\n" * 2
+    assert python(NAMED + dedent(code), core) == "cannot pickle or copy <fastevent.Event a\n" * 2
 
 
 # Green threads, in a new interpreter, because nothing takes eventlet's monkey patching back.

@@ -18,7 +18,7 @@ SEARCHES = {
     "compiled_core": [
         "UNTIMED=2",
         "TIMED=0 OWN=1 RESTARTERS=1",
-        "TIMED=2 BATCH=2",
+        "TIMED=2 WINDOW=2",
         "SETTERS=2 CLEARERS=2",
         "SETTERS=2 WAKE_ALL=1",
     ],

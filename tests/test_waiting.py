@@ -12,7 +12,7 @@ from helpers import HAS_GIL, TIMEOUT, Threads, deadline, python, until, until_wa
 SECOND = 10**9
 
 #: How many threads a `set()` wakes at once with the GIL.
-WINDOW = 32
+WINDOW = 64
 
 
 @pytest.fixture

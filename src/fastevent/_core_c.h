@@ -8,7 +8,6 @@
 
 #define NEVER INT64_MAX    /* the deadline of an event that never times out */
 #define NO_TIMEOUT (-1.0)  /* the seconds of an event without a timeout */
-#define BATCH 32           /* how many waiters a set() wakes in one go: see WAKE_ALL */
 
 enum {
     HAS_SUBSCRIBERS = 1,  /* a set() must notify them */
@@ -50,7 +49,7 @@ static inline int64_t deadline_after(int64_t start, double seconds) {
 }
 
 /* Shared fields and the mutex. With the GIL, it orders every access, and it is the mutex. Without it, a set() wakes all waiters
-   at once, since they can all run; with it, only the first BATCH, since the others would only compete for the GIL. */
+   at once, since they can all run; with it, only the first ones, a WINDOW, since the others would only compete for the GIL. */
 #ifdef Py_GIL_DISABLED
 typedef PyMutex Mutex;
 #define load_pointer_acquire(pointer) _Py_atomic_load_ptr_acquire(pointer)
@@ -67,6 +66,7 @@ typedef PyMutex Mutex;
 #define unlock_mutex(mutex) PyMutex_Unlock(mutex)
 #define reset_mutex(mutex) memset(mutex, 0, sizeof(Mutex))
 #define WAKE_ALL 1
+#define WINDOW INT_MAX
 #else
 typedef struct { char unused; } Mutex;
 #define load_pointer_acquire(pointer) (*(pointer))
@@ -83,6 +83,7 @@ typedef struct { char unused; } Mutex;
 #define unlock_mutex(mutex) ((void)(mutex))
 #define reset_mutex(mutex) ((void)(mutex))
 #define WAKE_ALL 0
+#define WINDOW 64 /* measured: a smaller one wakes slower beside a thread that computes, a larger one if all are idle */
 #endif
 
 /* How many more calls of Python functions fit into each other. */

@@ -22,7 +22,7 @@ does not:
    from a signal handler, a finalizer or a weakref callback at any point of any method.
    (test_faults: signal_storm, handlers_that_raise, finalizers)
 6. With the GIL, the GIL is the mutex: nothing inside gives it up. Without it, the mutex is one byte, a `PyMutex`.
-7. With the GIL, a set() wakes the first BATCH pending waiters. Each waiter that a set() has woken wakes another one as it leaves, by
+7. With the GIL, a set() wakes the first WINDOW pending waiters. Each waiter that a set() has woken wakes another one as it leaves, by
    a return, an exception or a fork. So as long as a waiter is pending, one that was woken is on its way, or a later set() wakes more.
    (test_waiting: many_waiters_are_all_woken; test_waiting_signals: a_woken_waiter_that_raises_wakes_another)
 8. Other threads do not survive a fork. The first thread to take the mutex after one forgets their waiters (whose memory is lost with
@@ -64,7 +64,7 @@ from fastevent._time import LONGEST_WAIT, Period, event_seconds, longest_wait, w
 cdef extern from "_core_c.h":
     const int64_t NEVER
     const double NO_TIMEOUT
-    const int BATCH
+    const int WINDOW
     const bint WAKE_ALL
     const uint8_t HAS_SUBSCRIBERS
     const uint8_t HAS_OPTIONS
@@ -571,7 +571,7 @@ cdef inline void set_flag(EventCore self, PyObject *reason) noexcept:
         self._sets += 1
         store_pointer_release(&self._flag, PY_TRUE)
     if self._waiters != NULL:
-        wake_pending(self, BATCH)
+        wake_pending(self, WINDOW)
 
 
 cdef inline void reset(EventCore self) noexcept:
@@ -627,21 +627,13 @@ cdef inline void release(Waiter *waiter) noexcept:
 
 
 cdef void wake_pending(EventCore self, int count) noexcept:
-    """Wake the first *count* pending waiters, or all of them where threads run in parallel."""
+    """Wake the first *count* pending waiters."""
     cdef Waiter *waiter
-    cdef int woken = 0
-    while self._waiters != NULL and self._waiters.sets != self._sets:
-        if woken == count:
-            if not WAKE_ALL:
-                return
-            woken = 0
-            unlock_mutex(&self._mutex)  # to let those through that have been woken
-            lock(self)
-            continue
+    while count > 0 and self._waiters != NULL and self._waiters.sets != self._sets:
         waiter = self._waiters
         dequeue(self, waiter)
         release(waiter)
-        woken += 1
+        count -= 1
 
 
 cdef void wake_for_deadline(EventCore self) noexcept:

@@ -49,7 +49,7 @@ from fastevent._time import LONGEST_WAIT, NEVER, Period, deadline_after, event_s
 
 _NEXT = "next"  # the only key of `_State.next`; without the GIL, get() may not find it yet although the dict is no longer empty
 _WAKE_ALL = not getattr(sys, "_is_gil_enabled", lambda: True)()
-_WINDOW = sys.maxsize if _WAKE_ALL else 32  # how many waiters one set() wakes
+_WINDOW = sys.maxsize if _WAKE_ALL else 64  # how many waiters one set() wakes
 
 _waits: Any = local()  # its `__dict__` maps the waiters of this thread, also of its signal handlers, to what they wait for
 
