@@ -38,6 +38,7 @@ $(CHECKERS) coverage: %: $(VENV)-%/made
 COPY = rm -rf build/$@ && mkdir -p build/$@ && git ls-files -co --exclude-standard -z | xargs -0 cp --parents -t build/$@
 CORE_TESTS = $(patsubst %,tests/test_%.py,contract object waiting waiting_signals parity reason parents callbacks self_setting helpers status \
 	signals ticks descriptor)
+ALSO_TRACED = $(patsubst %,tests/test_%.py,waiting_forks leaks callback_blocks)
 FLAGS = -g -O1
 RUN = tests/stress.py $(SECONDS)
 # The interpreter's arenas would hide an access to a freed object: PYTHONMALLOC. Its leaks at exit would drown the core's.
@@ -66,7 +67,7 @@ coverage:
 	sed -i '1s/$$/, linetrace=True/' build/$@/src/fastevent/_core_c.pyx
 	cd build/$@ && export PYTHONPATH=$$PWD/src COVERAGE_CORE=ctrace CFLAGS="-O0 -DCYTHON_TRACE_NOGIL=1" && \
 		python=$(abspath $(IN)) && $$python setup.py --quiet build_ext --inplace && \
-		$$python -m coverage run -m pytest -m "not not_traced" $(CORE_TESTS) $(ARGS) && \
+		$$python -m coverage run -m pytest -m "not not_traced" $(CORE_TESTS) $(ALSO_TRACED) $(ARGS) && \
 		$$python -m coverage combine --quiet && $$python -m coverage report
 
 # A few minutes for each interpreter; then one report of all that were measured.

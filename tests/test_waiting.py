@@ -35,6 +35,17 @@ def test_set_wakes_all_waiters(Event, timeout):
     assert answers == [True] * 3
 
 
+def test_a_set_while_the_timeout_is_read_counts(Event):
+    class Seconds(float):
+        def __gt__(self, other):
+            event.set()
+            return True
+
+    event = Event()
+    start = time.monotonic()
+    assert event.wait(Seconds(TIMEOUT)) and time.monotonic() - start < TIMEOUT
+
+
 def test_clear_takes_no_wakeup_back(Event):
     event, answers = Event(), []
     for _ in range(8):
