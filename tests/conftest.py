@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import sys
 import sysconfig
 
@@ -16,6 +17,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background has it ignored
     for variable in list(os.environ):
         if variable.startswith(("FASTEVENT_", "WORKFLOW_CORE_EVENT_")) and variable != "FASTEVENT_TEST_SCALE":
             del os.environ[variable]

@@ -90,7 +90,6 @@ def test_a_block_without_signals_sets_nothing(Event):
 
 def test_a_second_ctrl_c_interrupts(Event):
     """Otherwise nothing but SIGKILL would end a shutdown that hangs."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     event = Event()
     with event.set_on_signals(signal.SIGINT, signal.SIGINT), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)

@@ -39,7 +39,6 @@ def test_ctrl_c_ends_a_wait(core, timeout):
     code = f"""
     import os, signal, threading, time
     from fastevent import Event
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background has it ignored
     event = Event()
     answers = []
     others = [threading.Thread(target=lambda: answers.append(event.wait())) for _ in range(3)]
