@@ -21,7 +21,7 @@ install $(VENV)/installed: $(VENV)/made
 # On what `make test` installed.
 soak faults proofs ecosystem: | $(VENV)/installed
 soak:
-	FASTEVENT_TEST_SCALE=$(or $(SCALE),10) $(IN) -m pytest $(foreach test,faults model interleavings shared,tests/test_$(test).py) $(ARGS)
+	FASTEVENT_TEST_SCALE=$(or $(SCALE),10) $(IN) -m pytest $(foreach test,faults model interleavings sending shared,tests/test_$(test).py) $(ARGS)
 faults:
 	$(IN) -m pip install --quiet --group peers
 	$(IN) tests/faults_table.py

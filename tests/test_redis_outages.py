@@ -159,6 +159,7 @@ def test_memory_is_bounded_while_it_is_away(module, bridge, own_server, monkeypa
     until_collected(lambda: len(events._link.pending) <= 100 and len(events._link.events) <= 101)
     assert len(events._link.unsent) == 100
     assert caplog.text.count("does not hold are lost") == 1
+    until(lambda: "no connection to Redis, trying again: ConnectionError" in caplog.text)
     server.start()
     others = bridge(server.client())
     assert others.event("held").wait(TIMEOUT) and others.event("dropped99").wait(TIMEOUT)

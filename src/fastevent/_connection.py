@@ -107,7 +107,7 @@ class Connection:
         """
         me = (get_ident(),)
         deadline = monotonic_ns() + timeout
-        while self.rest or self.outbox:
+        while self.outbox or self.rest:  # in this order, because a line goes from the outbox to the rest
             try:
                 holder = self.right.setdefault("holder", me)
                 if holder is not me:
@@ -127,9 +127,17 @@ class Connection:
             except OSError as error:  # the connection has ended, as the thread will see, or is under way
                 return error.errno != errno.ENOTCONN
             finally:
-                if self.right.get("holder") is me:
-                    del self.right["holder"]
+                try:
+                    self.give_back(me)
+                except BaseException:  # from a signal handler: nobody could send any more
+                    self.give_back(me)
+                    raise
         return True
+
+    def give_back(self, me: tuple[int]) -> None:
+        """Give the right back, unless another call holds it."""
+        if self.right.get("holder") is me:
+            del self.right["holder"]
 
 
 def prepare(sock: socket.socket) -> None:

@@ -209,9 +209,13 @@ class Hub:
             follower.follows.pop(number, None)
 
     def send(self, connection: Connection, timeout: int = 0) -> None:
-        if not connection.send(timeout):
-            self.at_exit()
-            self.post(self.watch, connection)
+        done = False
+        try:
+            done = connection.send(timeout)
+        finally:
+            if not done:  # or a signal handler has raised, and others have left their messages to this call
+                self.at_exit()
+                self.post(self.watch, connection)
 
     def reach(self, connection: Connection) -> None:
         """Connect to the home, unless there is a connection, and send. If the home is gone, set its events."""
@@ -247,8 +251,11 @@ class Hub:
                     if connection.doubts < _ENOUGH_DOUBTS:
                         return False
         finally:
-            if connection.right.get("holder") is me:
-                del connection.right["holder"]
+            try:
+                connection.give_back(me)
+            except BaseException:  # from a signal handler
+                connection.give_back(me)
+                raise
         self.post(self.watch, connection)
         return True
 
@@ -304,8 +311,8 @@ class Hub:
                 self.safely(partial(key.data, mask))
             while self.posts:
                 self.safely(self.posts.popleft())
-            for connection, when in list(self.retries.items()):
-                if when <= monotonic_ns():
+            for connection in list(self.retries):  # not of items(), whose making may call a finalizer, which adds one
+                if self.retries[connection] <= monotonic_ns():
                     self.retries.pop(connection, None)
                     self.safely(partial(self.reach, connection))
             for stranger, came in list(self.strangers.items()):

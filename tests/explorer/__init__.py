@@ -22,7 +22,22 @@ after that.
 """
 
 from explorer.run import explore
-from explorer.shared import SECOND, Flaw, Interrupted, current, load
-from explorer.signals import explore_interrupts
+from explorer.schedules import Schedule, every_schedule
+from explorer.shared import SECOND, Flaw, Interrupted, Table, current, load, monotonic_ns
+from explorer.signals import at_every_place, explore_interrupts, watch_function
 
-__all__ = ["SECOND", "Flaw", "Interrupted", "current", "explore", "explore_interrupts", "load"]
+__all__ = [
+    "SECOND",
+    "Flaw",
+    "Interrupted",
+    "Schedule",
+    "Table",
+    "at_every_place",
+    "current",
+    "every_schedule",
+    "explore",
+    "explore_interrupts",
+    "load",
+    "monotonic_ns",
+    "watch_function",
+]

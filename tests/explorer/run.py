@@ -1,7 +1,7 @@
 """What the threads of a scenario can do with an event, and what must hold then."""
 
-from explorer.schedules import Schedule
-from explorer.shared import SECOND, TIMED_OUT, Flaw, History, current
+from explorer.schedules import Schedule, every_schedule
+from explorer.shared import SECOND, TIMED_OUT, Flaw, History
 
 
 def explore(core, *threads, timeout=None, set_on_timeout=False, first=None):
@@ -11,29 +11,17 @@ def explore(core, *threads, timeout=None, set_on_timeout=False, first=None):
 
     Raises `Flaw` for the first schedule that ends as none may.
     """
-    path, schedules = [], 0
-    while True:
-        current.run = run = Run(core, path, threads)
-        try:
-            run.event = run.new_event(timeout, set_on_timeout)
-            if first:
-                first(run)
-            schedules += run.complete()
-        finally:
-            current.run = None
-        while path and not path[-1].advance():
-            path.pop()
-        if not path:
-            return schedules
+    return every_schedule(lambda path: Run(core, path, threads, timeout, set_on_timeout, first))
 
 
 class Run(Schedule):
-    def __init__(self, core, path, threads):
+    def __init__(self, core, path, threads, timeout, set_on_timeout, first):
         super().__init__(path, (*threads, Run.set_at_last))
         self.core = core
+        self.options = timeout, set_on_timeout
+        self.first = first
         self.now = 0
         self.timers = []  # in place of the helper thread: what it has to do
-        self.interrupts = {}  # the signals that come to threads
         self.histories = {}  # of the events
         self.until = {}  # of every thread that waits: before when it must not return False
         self.timeouts = {}  # and the argument of its call
@@ -42,6 +30,11 @@ class Run(Schedule):
         self.clearing = []  # the threads in clear()
         self.children = []
         self.callbacks = []
+
+    def begin(self):
+        self.event = self.new_event(*self.options)
+        if self.first:
+            self.first(self)
 
     def new_event(self, timeout=None, set_on_timeout=False):
         """Return an event whose history is kept; with "bare" for a timeout, of a subclass that never calls `__init__`."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from helpers import TIMEOUT
 
-from explorer.shared import Crash, Flaw
+from explorer.shared import Crash, Flaw, current
 
 
 class Step(NamedTuple):
@@ -57,6 +57,25 @@ class Abandoned(BaseException):
     """Ends the threads of a run that is over."""
 
 
+def every_schedule(make):
+    """Run what *make(path)* returns, a `Schedule`, in all ways. Return how many these are.
+
+    Raises `Flaw` for the first schedule that ends as none may.
+    """
+    path, schedules = [], 0
+    while True:
+        current.run = run = make(path)
+        try:
+            run.begin()
+            schedules += run.complete()
+        finally:
+            current.run = None
+        while path and not path[-1].advance():
+            path.pop()
+        if not path:
+            return schedules
+
+
 class Schedule:
     """One schedule: along the *path* as far as it goes, then on, making it longer."""
 
@@ -69,12 +88,16 @@ class Schedule:
         self.sleep = set()  # the threads whose next step was tried before and changes nothing now
         self.done = []  # the steps so far
         self.knows = {number: {} for number in range(len(threads))}  # see Done
+        self.interrupts = {}  # the signals that come to threads
         self.error = None
         self.is_redundant = False
         self.is_quiet = False  # no thread could go on
         self.is_over = False
         self.over = allocate_lock()
         self.number = count(1).__next__  # names for what is shared
+
+    def begin(self):
+        """Make what the threads share."""
 
     def check_quiet(self):
         """Check that each thread that is blocked is so by right."""

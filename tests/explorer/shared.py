@@ -144,6 +144,10 @@ class Table:
         self.write("pop")
         return self.content.pop(key, default)
 
+    def __delitem__(self, key):
+        self.write("del [...]")
+        del self.content[key]
+
     def popitem(self):
         self.write("popitem")
         return self.content.popitem()

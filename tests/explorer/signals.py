@@ -16,6 +16,11 @@ def explore_interrupts(core, call, handler, *threads, **options):
     Return in how many places that is, and the number of schedules. A run where *call* ends before counts as one more place.
     *core* was loaded with `watch`.
     """
+    return at_every_place(call, handler, lambda interrupted: explore(core, interrupted, *threads, **options))
+
+
+def at_every_place(call, handler, explore):
+    """Do the same for what *explore(interrupted)* explores. Its code was given to `watch`."""
     schedules = 0
     for place in count():
         fired = []
@@ -29,7 +34,7 @@ def explore_interrupts(core, call, handler, *threads, **options):
             except Interrupted:
                 pass
 
-        schedules += explore(core, interrupted, *threads, **options)
+        schedules += explore(interrupted)
         if not fired:
             return place, schedules
 
@@ -91,6 +96,12 @@ def watch(code):
         for constant in code.co_consts:
             if isinstance(constant, CodeType):
                 watch(constant)
+
+
+def watch_function(function):
+    """Do the same for a *function* that was not loaded by `load()`."""
+    FILES.add(function.__code__.co_filename)
+    watch(function.__code__)
 
 
 # Where there is sys.monitoring, which instructions a trace function sees depends on what ran before: a schedule has no replay
