@@ -6,7 +6,10 @@ import resource
 import select
 import signal
 import socket
+import sys
 import threading
+import warnings
+from itertools import count
 
 from helpers import TIMEOUT, until
 from processes import Programs, address, context, joined, polls, received, run, waiting, waits
@@ -164,6 +167,86 @@ def a_storm_of_handlers_loses_nothing():
         assert event.reason in {"in a handler", "in the loop"}
     assert received(here) == "done"
     joined(process)
+
+
+class Interruption(BaseException):
+    pass
+
+
+class Interrupted:
+    """A block in which a signal handler calls *function* and raises, at the *place*-th place of the hub where one may run."""
+
+    def __init__(self, place, function=lambda: None):
+        self.left, self.function, self.is_done = place, function, False
+
+    def profile(self, frame, kind, _):
+        if kind in {"call", "c_return"} and os.path.basename(frame.f_code.co_filename) in {"_hub.py", "_shared.py"}:
+            self.left -= 1
+            if self.left == -1:
+                self.is_done = True
+                self.function()
+                raise Interruption
+
+    def __enter__(self):
+        warnings.simplefilter("ignore", ResourceWarning)  # of a socket that has just been made
+        sys.setprofile(self.profile)
+        return self
+
+    def __exit__(self, kind, *_):
+        sys.setprofile(None)
+        return kind is Interruption
+
+
+def arrives_interrupted(place, connection):
+    tickets, held = received(connection), []
+    with Interrupted(place, lambda: held.append(pickle.loads(tickets[0]))) as interrupted:
+        held.append(pickle.loads(tickets[0]))
+    first, second = map(pickle.loads, tickets)
+    connection.send(interrupted.is_done)
+    connection.send(all(event.wait(TIMEOUT) for event in (first, *held)))
+    second.set()
+
+
+@FAULTS.under_fork
+def an_interrupted_arrival_loses_nothing():
+    for place in count():
+        here, there = context().Pipe()
+        process = run(arrives_interrupted, place, there)
+        first, second = SharedEvent(), SharedEvent()
+        here.send([pickle.dumps(first), pickle.dumps(second)])
+        is_done = received(here)
+        first.set()
+        assert received(here), f"nothing arrives: {place}"
+        assert second.wait(TIMEOUT), f"nothing is sent: {place}"
+        joined(process)
+        del first, second  # the next process is to inherit none
+        if not is_done:
+            break
+
+
+def makes_interrupted(place, connection):
+    del socket.AF_UNIX  # whose directory an interruption may leave behind
+    with Interrupted(place) as interrupted:
+        event = SharedEvent()
+    event = SharedEvent()
+    connection.send((interrupted.is_done, pickle.dumps(event)))
+    event.set("made")
+    received(connection)
+
+
+@FAULTS.under_fork
+def an_interrupted_start_makes_a_home():
+    for place in count():
+        here, there = context().Pipe()
+        process = run(makes_interrupted, place, there)
+        is_done, ticket = received(here)
+        event = pickle.loads(ticket)
+        assert event.wait(TIMEOUT) and event.reason == "made", f"nothing arrives: {place}"
+        here.send("end")
+        joined(process)
+        del event
+        if not is_done:
+            break
 
 
 # What must not get in the way

@@ -155,11 +155,9 @@ class Hub:
         """Return this process as a home."""
         if "own" not in self.listeners:
             listener = Listener()
-            if self.listeners.setdefault("own", listener) is listener:
-                self.at_exit()
-                self.post(self.selector.register, listener.socket, selectors.EVENT_READ, partial(self.accept, listener))
-            else:
-                listener.close()
+            self.at_exit()
+            self.post(self.listen, listener)  # first, since a signal handler may raise in between
+            self.listeners.setdefault("own", listener)
         return self.listeners["own"].home
 
     def is_home(self, home: Home) -> bool:
@@ -240,11 +238,11 @@ class Hub:
                     return True
                 connection.socket.close()
                 connection.socket = None
-                connection.has_ended = False
             if home is not None and connection.doubts < _ENOUGH_DOUBTS:
                 try:
                     sock = home.connect()
                     self.introduce(connection, home)
+                    connection.has_ended = False
                     connection.socket = sock
                 except OSError as error:
                     connection.doubts += _REFUSAL * (error.errno in _REFUSED)
@@ -252,12 +250,16 @@ class Hub:
                         return False
         finally:
             try:
-                connection.give_back(me)
-            except BaseException:  # from a signal handler
-                connection.give_back(me)
+                self.leave(connection, me)
+            except BaseException:  # from a signal handler: the connection is watched, and its right is given back
+                self.leave(connection, me)
                 raise
-        self.post(self.watch, connection)
         return True
+
+    def leave(self, connection: Connection, me: tuple[int]) -> None:
+        if connection.right.get("holder") is me:
+            self.post(self.watch, connection)
+            connection.give_back(me)
 
     def introduce(self, connection: Connection, home: Home) -> None:
         """Begin a new connection with the proof, and with all that the home may have missed."""
@@ -324,6 +326,12 @@ class Hub:
             function()
         except BaseException:  # of a finalizer, for instance: the thread is for all events
             log("in the thread of shared events")
+
+    def listen(self, listener: Listener) -> None:
+        if self.listeners.setdefault("own", listener) is listener:
+            self.selector.register(listener.socket, selectors.EVENT_READ, partial(self.accept, listener))
+        else:
+            listener.close()
 
     def accept(self, listener: Listener, mask: int) -> None:
         try:

@@ -119,5 +119,13 @@ def _share(event: SharedEvent, key: Key) -> None:
     reference = Reference(event, _hub.forget)
     reference.key = key
     subscribe(event, Waker(partial(_hub.notify, reference)))
+    try:
+        _join(reference)
+    except BaseException:  # from a signal handler, which may hold the event by now, as may another thread
+        _join(reference)
+        raise
+
+
+def _join(reference: Reference) -> None:
     _hub.hub.hold(reference)
     _hub.notify(reference)
