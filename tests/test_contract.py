@@ -1,5 +1,7 @@
 """The documented Event, one behaviour per test."""
 
+import gc
+import itertools
 import math
 import sys
 import threading
@@ -182,6 +184,17 @@ def test_other_timeouts_are_refused(Event, timeout):
     with pytest.raises(TypeError) as caught:
         Event(timeout=timeout)
     assert str(caught.value) == f"timeout must be a number of seconds or None, not {timeout!r}"
+
+
+def test_keywords_come_in_any_order(Event):
+    parent = Event()
+    options = {"timeout": 300, "parents": [parent], "set_on_timeout": True, "name": "job"}
+    for names in itertools.permutations(options):
+        event = Event(**{name: options[name] for name in names})
+        assert (event.timeout, event.name, event._fe_self_setting) == (300, "job", True)
+        assert parent.status().children == 1
+        del event
+        gc.collect()
 
 
 def test_a_refused_second_init_leaves_the_event_usable(Event):

@@ -375,13 +375,19 @@ without_memory = pytest.mark.skipif(sys.implementation.name != "cpython", reason
 def test_a_call_without_memory_changes_nothing(core):
     pytest.importorskip("_testcapi", reason="this interpreter cannot let an allocation fail")
     code = """
+    import threading
     import _testcapi
     from fastevent import Event
     event, failed = Event(), set()
     def make(): Event(5)
     def wait(): event.wait(1e-9)
-    for call in (make, wait):
-        for allocation in range(3):
+    def subscribe(): Event().add_callback(str)
+    def look(): event._fe_waiters()
+    thread = threading.Thread(target=event.wait)
+    thread.start()
+    while not event.status().waiters: pass
+    for call in (make, wait, subscribe, look):
+        for allocation in range(10):
             _testcapi.set_nomemory(allocation, allocation + 1)
             try:
                 call()
@@ -390,10 +396,12 @@ def test_a_call_without_memory_changes_nothing(core):
             finally:
                 _testcapi.remove_mem_hooks()
             assert event.wait(0.0001) is False
+            list(range(1000, 2000))  # crashes if a number was freed twice
     event.set()
+    thread.join()
     print(len(failed), event.wait())
     """
-    assert python(code, core) == "2 True\n"
+    assert python(code, core) == "4 True\n"
 
 
 @pytest.mark.not_traced
@@ -489,6 +497,32 @@ def test_finalizers_add_and_remove_subscribers(Event, call):
         collecting.clear()
     event.set()
     assert calls == list(range(50))
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="other collectors have no thresholds")
+def test_a_finalizer_may_subscribe_first(Event):
+    """Up to Python 3.11 it may run at each allocation of a call, so also while `add_callback()` makes the first dict."""
+
+    class Owner:
+        def __init__(self):
+            self.me = self
+
+        def __del__(self):
+            event.add_callback(lambda _: calls.append("finalizer"))
+
+    thresholds = gc.get_threshold()
+    for allocation in range(1, 30):
+        event, calls = Event(), []
+        gc.collect()
+        Owner()
+        gc.set_threshold(allocation, 0, 0)
+        try:
+            event.add_callback(lambda _: calls.append("caller"))
+        finally:
+            gc.set_threshold(*thresholds)
+        gc.collect()
+        event.set()
+        assert sorted(calls) == ["caller", "finalizer"]
 
 
 def test_set_at_the_end_of_the_stack(Event):

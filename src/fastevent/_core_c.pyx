@@ -385,7 +385,10 @@ cdef class EventCore:
             while True:
                 count = copy_idents(self, idents, room)
                 if count <= room:
-                    return [idents[i] for i in range(count)]
+                    found = []  # no list comprehension: Cython 3.3.1 drops an item twice if the list cannot grow
+                    for i in range(count):
+                        found.append(idents[i])
+                    return found
                 room = 2 * count
                 PyMem_RawFree(idents)
                 idents = <unsigned long *>PyMem_RawMalloc(room * sizeof(unsigned long))
