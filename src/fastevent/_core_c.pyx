@@ -839,8 +839,11 @@ cdef object make_event_with_options(PyTypeObject *cls, PyObject **args, Py_ssize
         init_event(self, <object>timeout, () if parents == NULL else <object>parents, <object>set_on_timeout, <object>name)
         return self
     # __new__ or __init__ was replaced, or the arguments are wrong.
-    positional = tuple([<object>args[i] for i in range(count)])
-    keywords = {<object>PyTuple_GET_ITEM(<object>names, i): <object>args[count + i] for i in range(named)}
+    positional, keywords = [], {}
+    for i in range(count):
+        positional.append(<object>args[i])
+    for i in range(named):
+        keywords[<object>PyTuple_GET_ITEM(<object>names, i)] = <object>args[count + i]
     return type.__call__(<object>cls, *positional, **keywords)
 
 
