@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from textwrap import dedent
 
 #: In seconds, longer than anything takes on a loaded machine: a test that reaches it hangs.
@@ -95,6 +96,41 @@ class Threads:
                 raise self.errors[0]
             stuck = sum(thread.is_alive() for thread in self.threads)
             assert not stuck, f"{stuck} of {len(self.threads)} threads hang"
+
+
+class Interruption(BaseException):
+    """What a signal handler raises."""
+
+
+def interrupt():
+    raise Interruption
+
+
+class Interrupted:
+    """A block in which a signal *handler* is called at the *place*-th place where one may run in *files*.
+
+    Such places are the beginning of a function, and the return of one that is written in C. `is_done` tells whether there were
+    so many.
+    """
+
+    def __init__(self, place, files, handler=interrupt):
+        self.left, self.files, self.handler, self.is_done = place, files, handler, False
+
+    def profile(self, frame, kind, _):
+        if kind in {"call", "c_return"} and frame.f_code.co_filename in self.files:
+            self.left -= 1
+            if self.left == -1:
+                self.is_done = True
+                self.handler()
+
+    def __enter__(self):
+        warnings.simplefilter("ignore", ResourceWarning)  # of a socket that has just been made
+        sys.setprofile(self.profile)
+        return self
+
+    def __exit__(self, kind, *_):
+        sys.setprofile(None)
+        return kind is Interruption
 
 
 def until(condition):

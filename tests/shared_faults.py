@@ -6,15 +6,13 @@ import resource
 import select
 import signal
 import socket
-import sys
 import threading
-import warnings
 from itertools import count
 
-from helpers import TIMEOUT, until
+from helpers import TIMEOUT, Interrupted, interrupt, until
 from processes import Programs, address, context, joined, polls, received, run, waiting, waits
 
-from fastevent import Event, SharedEvent, _connection, _hub
+from fastevent import Event, SharedEvent, _connection, _hub, _shared
 
 FAULTS = Programs()
 
@@ -169,37 +167,17 @@ def a_storm_of_handlers_loses_nothing():
     joined(process)
 
 
-class Interruption(BaseException):
-    pass
-
-
-class Interrupted:
-    """A block in which a signal handler calls *function* and raises, at the *place*-th place of the hub where one may run."""
-
-    def __init__(self, place, function=lambda: None):
-        self.left, self.function, self.is_done = place, function, False
-
-    def profile(self, frame, kind, _):
-        if kind in {"call", "c_return"} and os.path.basename(frame.f_code.co_filename) in {"_hub.py", "_shared.py"}:
-            self.left -= 1
-            if self.left == -1:
-                self.is_done = True
-                self.function()
-                raise Interruption
-
-    def __enter__(self):
-        warnings.simplefilter("ignore", ResourceWarning)  # of a socket that has just been made
-        sys.setprofile(self.profile)
-        return self
-
-    def __exit__(self, kind, *_):
-        sys.setprofile(None)
-        return kind is Interruption
+HUB = _hub.__file__, _shared.__file__
 
 
 def arrives_interrupted(place, connection):
     tickets, held = received(connection), []
-    with Interrupted(place, lambda: held.append(pickle.loads(tickets[0]))) as interrupted:
+
+    def handler():
+        held.append(pickle.loads(tickets[0]))
+        interrupt()
+
+    with Interrupted(place, HUB, handler) as interrupted:
         held.append(pickle.loads(tickets[0]))
     first, second = map(pickle.loads, tickets)
     connection.send(interrupted.is_done)
@@ -226,7 +204,7 @@ def an_interrupted_arrival_loses_nothing():
 
 def makes_interrupted(place, connection):
     del socket.AF_UNIX  # whose directory an interruption may leave behind
-    with Interrupted(place) as interrupted:
+    with Interrupted(place, HUB) as interrupted:
         event = SharedEvent()
     event = SharedEvent()
     connection.send((interrupted.is_done, pickle.dumps(event)))

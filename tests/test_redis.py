@@ -13,10 +13,11 @@ import sys
 import threading
 import time
 import weakref
+from itertools import count
 from pathlib import Path
 
 import pytest
-from helpers import CORE_SWITCH, TIMEOUT, Threads, python, until
+from helpers import CORE_SWITCH, TIMEOUT, Interrupted, Threads, python, until
 from redis_server import bridge, free_port, module, own_server, prefix, redis, server, until_collected
 
 # What it does
@@ -384,6 +385,55 @@ def test_a_handler_may_set(bridge):
         assert there.wait(TIMEOUT) and there.reason == "the signal"
     finally:
         signal.signal(signal.SIGALRM, before)
+
+
+# Signal handlers at every place
+
+
+def keys(server, prefix, name):
+    return until(lambda: server.admin.get(prefix + name))
+
+
+def test_a_handler_gets_the_same_event(bridge, module, server, prefix):
+    """It interrupts the call that makes the event."""
+    events, files, held = bridge(), [module.__file__, weakref.__file__], []
+    for place in count():
+        name = f"run{place}"
+        with Interrupted(place, files, lambda name=name: held.append(events.event(name))) as interrupted:
+            held.append(events.event(name))
+        event = events.event(name)
+        assert {held[-1], held[-1 - interrupted.is_done]} == {event}
+        event.set(place)
+        assert keys(server, prefix, name)
+        if not interrupted.is_done:
+            break
+
+
+def test_an_interrupted_set_is_sent(bridge, module, server, prefix, monkeypatch):
+    monkeypatch.setattr(module, "REREAD", 10**6)
+    events = bridge()
+    for place in count():
+        event = events.event(f"run{place}")
+        with Interrupted(place, [module.__file__]) as interrupted:
+            event.set()
+        assert event.is_set() and keys(server, prefix, event.name)
+        if not interrupted.is_done:
+            break
+
+
+def test_the_exit_sends_what_an_interrupted_close_left(bridge, module, server, prefix):
+    for place in count():
+        events = bridge()
+        event, keeper = events.event(f"run{place}"), events._link.keeper
+        keeper._needed = lambda: False  # so that close() has something to send
+        module.wait_for_end([keeper.end()], 10**10)
+        event.set()
+        with Interrupted(place, [module.__file__]) as interrupted:
+            events.close()
+        module._close_all()
+        assert server.admin.get(prefix + event.name)
+        if not interrupted.is_done:
+            break
 
 
 # The page and the example

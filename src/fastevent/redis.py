@@ -25,7 +25,7 @@ from functools import partial
 from math import inf
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
-from weakref import WeakValueDictionary, finalize, ref
+from weakref import KeyedRef, WeakValueDictionary, finalize, ref
 
 from fastevent._core import attach_polls
 from fastevent._event import Event
@@ -60,13 +60,13 @@ LONGEST_VALUE = 65_536  # bytes that are read of a key; no reason is encoded as 
 
 _log = logging.getLogger("fastevent")
 _links: dict[_Link, None] = {}  # not closed yet
-_lock = threading.RLock()  # of event(); reentrant, since a garbage collection may run a finalizer that calls it
 
 
 class _RedisEvent(Event):
     # What RedisEvents.event() returns. It has no docstring of its own, so that help() shows that of Event.
 
     _fe_options: tuple[Any, ...]  # as passed to event()
+    _fe_waker: Waker  # has it sent
     _fe_looked_up: Event  # set after the first look at the key
     _fe_value: str | None = None  # for the key, once the event has been set here
     _fe_stored = False  # whether the key existed when it was last read or written
@@ -79,6 +79,22 @@ class _RedisEvent(Event):
 
 
 attach_polls(_RedisEvent)
+
+
+class _Events(WeakValueDictionary[str, _RedisEvent]):
+    """The events of a RedisEvents that the program holds, by name."""
+
+    def add(self, name: str, event: _RedisEvent) -> _RedisEvent:
+        """Add *event* unless there is one of that *name*. Return the one that there is.
+
+        That is one step, which no thread, signal handler or finalizer comes into; `setdefault()` is several.
+        """
+        data, remove = vars(self)["data"], vars(self)["_remove"]
+        reference = KeyedRef(event, remove, name)
+        while (found := data.setdefault(name, reference)()) is None:
+            remove(reference)  # takes out an event that no longer exists
+        first: _RedisEvent = found
+        return first
 
 
 class RedisEvents:
@@ -124,29 +140,30 @@ class RedisEvents:
         link, options = self._link, (timeout, tuple(parents), set_on_timeout)
         if link.closed:
             raise ValueError(f"event({name!r}) of a RedisEvents that is closed")
-        with _lock:
-            event: _RedisEvent | None = link.events.get(name)
-            if event is None:
-                event = _RedisEvent(timeout, parents=options[1], set_on_timeout=set_on_timeout, name=name)
-                event._fe_options, event._fe_looked_up = options, Event(inf)
-                link.events[name] = event
-                # The waker keeps this object, and so the connections, as long as the event lives.
-                wake = partial(self._send_if_set, name, ref(event))
-                subscribe(event, Waker(wake))
-                wake()  # a parent or the timeout may have set it already
-                link.request(name)
-            elif options not in ((None, (), False), event._fe_options):
-                raise ValueError(f"{event!r} was made with timeout, parents, set_on_timeout={event._fe_options}, not {options}")
-        if not link.away:
-            event._fe_looked_up.wait(FIRST_LOOK)
+        event: _RedisEvent | None = link.events.get(name)
+        if event is None:
+            event = _RedisEvent(timeout, parents=options[1], set_on_timeout=set_on_timeout, name=name)
+            # The waker keeps this object, and so the connections, as long as the event lives.
+            event._fe_waker = Waker(partial(self._send_if_set, name, ref(event)))
+            event._fe_options, event._fe_looked_up = options, Event(inf)
+            event = link.events.add(name, event)
+        if options not in ((None, (), False), event._fe_options):
+            raise ValueError(f"{event!r} was made with timeout, parents, set_on_timeout={event._fe_options}, not {options}")
+        if not event._fe_looked_up.is_set():  # also where a signal handler has interrupted the call that made it
+            subscribe(event, event._fe_waker)
+            event._fe_waker.wake()  # a parent or the timeout may have set it already
+            link.request(name)
+            if not link.away:
+                event._fe_looked_up.wait(FIRST_LOOK)
         return event
 
     def _send_if_set(self, name: str, reference: ref[_RedisEvent]) -> None:
         event = reference()
-        if event is not None and event._fe_value is None and not event._fe_stored:
+        if event is not None and not event._fe_stored:
             _, is_set, reason = event._fe_read()
             if is_set:
-                event._fe_value = encode(reason)  # here, in the thread that sets it, because it may call code of the user's
+                # Here, in the thread that sets it, because it may call code of the user's.
+                event._fe_value = event._fe_value or encode(reason)
                 self._link.send(name, event)
 
     def close(self) -> None:
@@ -219,7 +236,7 @@ class _Link:
         self.prefix = prefix
         self.expire = expire
         self.connected = Event(inf, name=f"{prefix} connected")
-        self.events: WeakValueDictionary[str, _RedisEvent] = WeakValueDictionary()
+        self.events = _Events()
         self.pending: dict[str, None] = {}  # the names whose keys are to be read or written
         self.unsent: dict[str, _RedisEvent] = {}  # set here and not written yet
         self.subscribed = False
@@ -248,7 +265,7 @@ class _Link:
             return
         if len(self.unsent) < MOST_UNSENT:
             self.unsent[name] = event
-        else:
+        elif name not in self.unsent:
             self.warn_once("%d set events wait for Redis; of more, those that the program does not hold are lost", MOST_UNSENT)
         self.request(name)
 
@@ -262,7 +279,8 @@ class _Link:
     def retire(self) -> list[Run | None]:
         """End the threads, and return without waiting."""
         self.closed = True
-        _links.pop(self, None)
+        if not self.unsent:
+            _links.pop(self, None)
         for thread in (self.listener, self.keeper):
             thread.unregister()
         self.keeper.wake()  # which may be the calling thread, with the last reference to an event that it has sent
@@ -283,11 +301,10 @@ class _Link:
                 if connection is not None:
                     connection.disconnect()
         self.connected.clear()
+        _links.pop(self, None)  # only now: if a signal handler interrupts this, the exit of the interpreter does it again
 
     def forget(self) -> None:
         """Start again in a forked child. The parent sends what is unsent."""
-        global _lock
-        _lock = threading.RLock()  # another thread of the parent may hold the old one
         self.unsent.clear()
         self.subscribed = False
         self.connected.clear()
