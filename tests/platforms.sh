@@ -150,7 +150,7 @@ soabi = f"cpython-{version.replace('.', '')}{kind}-{triplet}"
 variables.update(SOABI=soabi, EXT_SUFFIX=f".{soabi}.so", Py_GIL_DISABLED=int(kind == "t"), ABIFLAGS=kind, abiflags=kind,
     LDVERSION=version + kind, INCLUDEPY=f"{to}/include/python{version}{kind}", CC=cc, LDSHARED=f"{cc} -shared",
     BLDSHARED=f"{cc} -shared", CCSHARED="-fPIC", CFLAGS="-O2 -g -fwrapv -Wall -DNDEBUG", OPT="-DNDEBUG -O2", PY_CFLAGS="",
-    PY_LDFLAGS="", LDFLAGS="", CONFIGURE_CFLAGS="", LIBDIR=f"{to}/lib")
+    PY_LDFLAGS="", LDFLAGS="", CONFIGURE_CFLAGS="", LIBDIR=f"{to}/lib", HAVE_SEM_CLOCKWAIT=0)  # the program's libc is older
 with open(f"{to}/lib/python{version}{kind}/_sysconfigdata_{kind}_linux_{triplet}.py", "w") as file:
     file.write("build_time_vars = " + pprint.pformat(variables))
 P

@@ -125,16 +125,18 @@ def test_leaving_drops_a_call_that_has_not_begun(Event):
 
 
 def test_a_timeout_calls_from_a_helper_thread(Event):
-    event, threads = Event(0.01, set_on_timeout=True), []
+    event, threads = Event(3600, set_on_timeout=True), []
     with event.callback(lambda: threads.append(threading.current_thread().name)):
+        event.restart_timeout(0.01)
         assert event.wait(TIMEOUT)
         until(lambda: threads)
     assert threads == ["fastevent callbacks"]
 
 
 def test_leaving_waits_for_the_helper_thread(Event):
-    event, slow = Event(0.01, set_on_timeout=True), Slow()
+    event, slow = Event(3600, set_on_timeout=True), Slow()
     with event.callback(slow):
+        event.restart_timeout(0.01)
         assert slow.begun.wait(TIMEOUT)
         threading.Timer(0.02, slow.may_end.set).start()
     assert slow.ended

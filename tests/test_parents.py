@@ -321,6 +321,8 @@ def test_short_lived_children_leave_memory_flat(core):
     import gc, sys, threading
     from faults import FLAT, resident
     from fastevent import Event
+    # Without the GIL, memory is freed late, and goes up and down.
+    limit = FLAT if getattr(sys, "_is_gil_enabled", lambda: True)() else 3 * FLAT
     parent, count = Event(), int(100_000 * float(sys.argv[1]))
 
     def makes(count):
@@ -334,7 +336,7 @@ def test_short_lived_children_leave_memory_flat(core):
     for thread in threads: thread.join()
     gc.collect()
     assert parent.status().children == 0
-    assert resident() - before < FLAT, resident() - before
+    assert resident() - before < limit, resident() - before
     """
     python(code, core, str(SCALE), timeout=300 * max(1.0, SCALE))
 

@@ -106,7 +106,7 @@ def ten_thousand_waiters(Event, scale):
         threading.stack_size(before)
     event.set()
     event.clear()
-    join_all(threads)
+    join_all(threads, 200)  # without the GIL, so many threads of any kind take a minute and more to end
     assert answers == [True] * len(threads)
     check_it_works(event)
 
