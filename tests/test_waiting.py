@@ -519,7 +519,7 @@ def test_a_finalizer_may_subscribe_first(Event):
         Owner()
         gc.set_threshold(allocation, 0, 0)
         try:
-            event.add_callback(lambda _: calls.append("caller"))
+            event.add_callback(lambda _, calls=calls: calls.append("caller"))
         finally:
             gc.set_threshold(*thresholds)
         gc.collect()
