@@ -331,6 +331,19 @@ def children_are_relayed_while_they_are_joined_at_exit():
     atexit.register(here.send, "the program ends")
 
 
+def sets_at_last(event):
+    initialise(SharedEvent())
+    threading.Thread(target=lambda: [threading.main_thread().join(), event.set("at last")]).start()
+
+
+@PROGRAMS.every_method
+def a_thread_that_outlives_the_main_one_sets():
+    event = SharedEvent()
+    process = run(sets_at_last, event)
+    assert event.wait(TIMEOUT) and event.reason == "at last"
+    joined(process)
+
+
 def expects_late(event):
     assert event.wait(TIMEOUT) and event.reason == "late", event
 

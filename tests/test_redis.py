@@ -377,6 +377,27 @@ def test_forked_children_have_their_own(core, server, prefix):
     assert python(SETS + FORKS, core, str(server.port), prefix) == "done\n"
 
 
+LAST = """
+import multiprocessing, threading
+
+def sets_at_last():
+    event = events.event("run")
+    threading.Thread(target=lambda: [threading.main_thread().join(), event.set("at last")]).start()
+
+process = multiprocessing.get_context("fork").Process(target=sets_at_last)
+process.start()
+process.join(60)
+assert process.exitcode == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.skipif(sys.implementation.name == "pypy", reason="PyPy crashes if a thread is started in a hook of fork()")
+def test_a_thread_that_outlives_the_main_one_sets(core, server, bridge, prefix):
+    python(SETS + LAST, core, str(server.port), prefix)
+    assert bridge().event("run").reason == "at last"
+
+
 def test_a_handler_may_set(bridge):
     event, there = bridge().event("run"), bridge().event("run")
     before = signal.signal(signal.SIGALRM, lambda *_: event.set("the signal"))

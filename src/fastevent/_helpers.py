@@ -381,6 +381,24 @@ callbacks = Callbacks(timers)
 call_later = callbacks.call_later
 
 
+def after_threads(function: Callable[[], object]) -> None:
+    """Call *function* once no other thread runs that the exit of the process waits for: now, or in one more such thread."""
+
+    def others() -> list[threading.Thread]:
+        no_others = threading.current_thread(), threading.main_thread()
+        return [thread for thread in threading.enumerate() if not thread.daemon and thread not in no_others]
+
+    def wait_and_call() -> None:
+        while threads := others():
+            threads[0].join()
+        function()
+
+    if others():  # only as a process of `multiprocessing` ends
+        threading.Thread(target=wait_and_call, daemon=False).start()
+    else:
+        function()
+
+
 def _at_exit() -> None:
     callbacks.finish()
     helpers_ended.append(None)

@@ -43,7 +43,7 @@ from functools import partial
 from typing import Any
 
 from fastevent._connection import NO_SIGNAL, Connection, Home, Listener, prepare
-from fastevent._helpers import EXIT_TIMEOUT, Helper, Run, helpers_ended, log, sleep, wait_for_end
+from fastevent._helpers import EXIT_TIMEOUT, Helper, Run, after_threads, helpers_ended, log, sleep, wait_for_end
 from fastevent._notify import call_later, set_and_notify
 from fastevent._reasons import decode, encode
 from fastevent._time import monotonic_ns
@@ -286,7 +286,7 @@ class Hub:
         """Have `finish()` called as the process exits, after `multiprocessing` has waited for its children."""
         util = sys.modules.get("multiprocessing.util")
         if util is not None and (self.finalizer is None or not self.finalizer.still_active()):
-            self.finalizer = util.Finalize(None, finish, exitpriority=-100)
+            self.finalizer = util.Finalize(None, after_threads, (finish,), exitpriority=-100)
         elif util is None and not self.is_registered:
             self.is_registered = True
             atexit.register(finish)

@@ -29,7 +29,7 @@ from weakref import KeyedRef, WeakValueDictionary, finalize, ref
 
 from fastevent._core import attach_polls
 from fastevent._event import Event
-from fastevent._helpers import EXIT_TIMEOUT, Helper, Run, sleep, wait_for_end
+from fastevent._helpers import EXIT_TIMEOUT, Helper, Run, after_threads, sleep, wait_for_end
 from fastevent._notify import Waker, call_later, set_and_notify, subscribe
 from fastevent._reasons import decode, encode
 from fastevent._time import deadline_after, monotonic_ns
@@ -463,7 +463,7 @@ def _close_all_in_child() -> None:
     # A process of `multiprocessing` never calls the functions of `atexit`.
     process = sys.modules.get("multiprocessing.process")
     if process is not None and process.parent_process() is not None:
-        _close_all()
+        after_threads(_close_all)
 
 
 atexit.register(_close_all)
