@@ -47,6 +47,35 @@ def test_a_child_forgets_the_waiters_of_its_parent(core):
     assert run(code, core) == "0 0 False [True, True, True, True, True]\n"
 
 
+def test_a_child_forgets_other_waits_of_its_parent(core):
+    """By wait_any() and in tasks. Otherwise each set() there would put a call into a loop that does not run."""
+    code = """
+    import asyncio
+    event = Event()
+
+    async def waits():
+        await event.wait_async()
+
+    threads = [threading.Thread(target=wait_any, args=([event],)), threading.Thread(target=lambda: asyncio.run(waits()))]
+    for thread in threads: thread.start()
+    until_waiting(event, 2)
+
+    def child():
+        assert event.status().waiters == 0
+        threading.Thread(target=wait_any, args=([event, Event()],)).start()
+        until_waiting(event)
+        assert len(event._fe_wakers) == 3
+        event.set()
+        until(lambda: not event._fe_wakers)
+
+    print(in_child(child), end=" ")
+    event.set()
+    for thread in threads: thread.join()
+    print(len(event._fe_wakers))
+    """
+    assert run(code, core) == "0 0\n"
+
+
 def test_a_forked_wait_is_woken_in_the_child(core):
     """A handler forks during the wait. A set() in the child must wake it, after the parent's other waiters are forgotten."""
     code = """

@@ -15,7 +15,7 @@ from typing import Any
 
 from fastevent._core import EventCore
 from fastevent._helpers import log
-from fastevent._notify import Waker, expire, subscribe, unsubscribe
+from fastevent._notify import Waker, expire, subscribe, this_thread, unsubscribe
 from fastevent._time import LONGEST_WAIT, NEVER, deadline_after, monotonic_ns, wait_seconds
 
 
@@ -130,6 +130,7 @@ class Watch(Waker):
         waiter: str | None = None,
     ) -> None:
         self.waiter = waiter
+        self.thread = this_thread()
         self._event = event
         self._task = task
         self._end: Callable[[], object] | None = end

@@ -14,6 +14,8 @@ where an exception, from a signal handler for instance, interrupted it.
 
 from __future__ import annotations
 
+import os
+from _thread import get_ident
 from collections.abc import Callable
 from functools import partial
 from inspect import CO_COROUTINE
@@ -50,19 +52,39 @@ class State(NamedTuple):
     reason: Any
 
 
+#: The thread that each fork has taken along into this process: all others stayed behind.
+_survivors: list[int] = []
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _survivors.append(get_ident()))
+
+
+def this_thread() -> tuple[int, int]:
+    """Return what identifies the calling thread for `Waker.is_here()`: its ident, and how many forks came before."""
+    return get_ident(), len(_survivors)
+
+
 class Waker:
     """A subscriber of our own: `wake()` is called whenever the event changes in a way that may end a wait.
 
     That is at every set(), at a clear() if the event has a descriptor, and when the deadline comes nearer. The call comes in
     any thread, in a signal handler, or without need. *waiter* is the thread (its ident) or the task (its name) that waits by
-    it, or None.
+    it, or None. `thread` is the only thread that it is for, or None.
     """
 
-    __slots__ = ("waiter", "wake")
+    __slots__ = ("thread", "waiter", "wake")
 
     def __init__(self, wake: Callable[[], object], waiter: int | str | None = None) -> None:
         self.wake = wake
         self.waiter = waiter
+        self.thread = None if waiter is None else this_thread()
+
+    def is_here(self) -> bool:
+        """Return whether no fork has left its thread behind."""
+        if self.thread is None:
+            return True
+        ident, forks = self.thread
+        return all(survivor == ident for survivor in _survivors[forks:])
 
 
 def call_now(event: Any, key: object, function: Callable[[Any], object]) -> None:
@@ -193,6 +215,9 @@ def restart(event: Any, seconds: float | None) -> bool:
 
 def wake_wakers(event: Any) -> None:
     for waker in list(event._fe_wakers):
+        if not waker.is_here():
+            unsubscribe(event, waker)
+            continue
         try:
             waker.wake()
         except Exception:

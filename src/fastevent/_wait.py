@@ -153,7 +153,7 @@ if hasattr(os, "register_at_fork"):
 
 def waiting(event: Any) -> tuple[str, ...]:
     """Return the names of the threads and tasks that wait for the *event*."""
-    wakers = [waker.waiter for waker in list(event._fe_wakers) if waker.waiter is not None]
+    wakers = [waker.waiter for waker in list(event._fe_wakers) if waker.waiter is not None and waker.is_here()]
     waiters = [*event._fe_waiters(), *wakers]
     if not waiters:
         return ()
@@ -211,7 +211,7 @@ class Descriptor(Waker):
 
     def __init__(self, event: Any) -> None:
         self.number = -1
-        self.waiter = None
+        self.waiter = self.thread = None
         self._event = weakref.ref(event)
         self._reopened: dict[int, object] = {}  # in which processes, and by which call
         self._sockets: tuple[Any, ...] = ()
