@@ -84,7 +84,7 @@ class Waker:
         if self.thread is None:
             return True
         ident, forks = self.thread
-        return all(survivor == ident for survivor in _survivors[forks:])
+        return forks == len(_survivors) or all(survivor == ident for survivor in _survivors[forks:])
 
 
 def call_now(event: Any, key: object, function: Callable[[Any], object]) -> None:

@@ -167,7 +167,7 @@ class RedisEvents:
                 self._link.send(name, event)
 
     def close(self) -> None:
-        """Send what has been set here, for five seconds at most, and close the connections.
+        """Send what has been set here, and close the connections. No attempt to send begins after five seconds.
 
         The events go on in this process alone. Called again, it does nothing.
         """
