@@ -199,7 +199,9 @@ class EventCore:
         """
         state = self._fe_state
         while state.next:
-            state = self._fe_state = state.next.get(_NEXT, state)
+            before, state = state, state.next.get(_NEXT, state)
+            if self._fe_state is before:  # see _fe_newest()
+                self._fe_state = state
         is_set: bool = state.is_set
         return is_set
 
@@ -326,7 +328,10 @@ class EventCore:
     def _fe_newest(self) -> _State:
         state: _State = self._fe_state
         while state.next:
-            state = self._fe_state = state.next.get(_NEXT, state)
+            before, state = state, state.next.get(_NEXT, state)
+            # A thread that is behind the others does not set it back: without the GIL, the chain would grow without bound.
+            if self._fe_state is before:
+                self._fe_state = state
         return state
 
     def _fe_try_set(self, reason: object, pending: Pending, only_if_expired: bool = False) -> None:
