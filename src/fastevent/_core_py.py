@@ -198,10 +198,8 @@ class EventCore:
         Thread safety: atomic. What a thread wrote before its `set()` is visible to every thread that reads True here.
         """
         state = self._fe_state
-        while state.next:
-            before, state = state, state.next.get(_NEXT, state)
-            if self._fe_state is before:  # see _fe_newest()
-                self._fe_state = state
+        if state.next:
+            state = self._fe_newest()
         is_set: bool = state.is_set
         return is_set
 
