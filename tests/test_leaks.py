@@ -72,3 +72,36 @@ def test_a_call_leaves_nothing_behind(core, name):
     grown(50)  # caches fill
     # What leaks does so every time; others (a table that grows, a free list that fills) only now and then.
     assert min(max(grown(500)) for _ in range(3)) < 250
+
+
+@pytest.mark.parametrize("look", ["is_set", "check_timeout"])
+def test_a_slow_look_sets_no_state_back(Event, core, look):
+    """All states since then would be kept, and be gone through again by every other call."""
+    if core == "c":
+        pytest.skip("the compiled core has no states")
+
+    class Hooked(dict):
+        then = None
+
+        def get(self, *arguments):
+            then, self.then = self.then, None
+            if then:
+                then()
+            return super().get(*arguments)
+
+    def others_change_it():
+        for change in (event.set, event.clear, event.set, event.is_set):
+            change()
+        newest = event._fe_state
+        second.next.then = lambda: answers.append(event._fe_state is newest)
+
+    event, answers = Event(), []
+    first = event._fe_newest()
+    first.next = Hooked()
+    event.set()
+    second = first.next["next"]
+    second.next = Hooked()
+    event.clear()
+    event._fe_state, first.next.then = first, others_change_it
+    getattr(event, look)()
+    assert answers == [True]

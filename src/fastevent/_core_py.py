@@ -198,8 +198,8 @@ class EventCore:
         Thread safety: atomic. What a thread wrote before its `set()` is visible to every thread that reads True here.
         """
         state = self._fe_state
-        while state.next:
-            state = self._fe_state = state.next.get(_NEXT, state)
+        if state.next:
+            state = self._fe_newest()
         is_set: bool = state.is_set
         return is_set
 
@@ -326,7 +326,10 @@ class EventCore:
     def _fe_newest(self) -> _State:
         state: _State = self._fe_state
         while state.next:
-            state = self._fe_state = state.next.get(_NEXT, state)
+            before, state = state, state.next.get(_NEXT, state)
+            # A thread that is behind the others does not set it back: without the GIL, the chain would grow without bound.
+            if self._fe_state is before:
+                self._fe_state = state
         return state
 
     def _fe_try_set(self, reason: object, pending: Pending, only_if_expired: bool = False) -> None:
