@@ -73,6 +73,15 @@ def test_an_earlier_deadline_is_kept(Event):
     assert not later.is_set()
 
 
+def test_equal_deadlines_are_kept_in_order(modules):
+    """Two entries of the heap are compared by no more than deadline and number."""
+    calls, references, end = [], [object() for _ in range(9)], time.monotonic_ns() + 10**8
+    for reference in references:
+        modules._helpers.timers.add(end, calls.append, reference)
+    until(lambda: len(calls) == len(references))
+    assert calls == references
+
+
 def test_a_later_deadline_wakes_no_thread(core):
     code = """
     import time
