@@ -5,6 +5,8 @@ import sys
 import threading
 import time
 
+from helpers import HAS_GIL
+
 from faults.common import check_it_works, fault, join_all, start_all, start_waiters
 
 
@@ -33,8 +35,7 @@ def meet(turn, me, other, i):
 def clear_then_look_for_work(Event, scale):
     """clear(), look for work, wait if there is none, against: make work, set(). One of the two sees the other"""
     count, lost = 500, 0
-    with_gil = getattr(sys, "_is_gil_enabled", lambda: True)()
-    for _ in range(int((20 if with_gil else 1500) * scale)):  # a matter of nanoseconds, and without the GIL only
+    for _ in range(int((20 if HAS_GIL else 1500) * scale)):  # a matter of nanoseconds, and without the GIL only
         events, work, found = [Event() for _ in range(count)], [False] * count, [False] * count
         for event in events:
             event.set()
@@ -101,7 +102,8 @@ def ten_thousand_waiters(Event, scale):
     before = threading.stack_size(256 * 1024)
     event, answers = Event(), []
     try:
-        threads = start_waiters(event, int(10_000 * scale), answers)
+        # Without the GIL, a thread maps more memory than Linux lets 10,000 of a process have.
+        threads = start_waiters(event, int((10_000 if HAS_GIL else 3_000) * scale), answers)
     finally:
         threading.stack_size(before)
     event.set()
