@@ -106,7 +106,7 @@ def interrupt():
     raise Interruption
 
 
-class Interrupted:
+class SignalAt:
     """A block in which a signal *handler* is called at the *place*-th place where one may run in *files*.
 
     Such places are the beginning of a function, and the return of one that is written in C. `is_done` tells whether there were

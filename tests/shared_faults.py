@@ -9,7 +9,7 @@ import socket
 import threading
 from itertools import count
 
-from helpers import TIMEOUT, Interrupted, interrupt, until
+from helpers import TIMEOUT, SignalAt, interrupt, until
 from processes import Programs, address, context, joined, polls, received, run, waiting, waits
 
 from fastevent import Event, SharedEvent, _connection, _hub, _shared
@@ -177,7 +177,7 @@ def arrives_interrupted(place, connection):
         held.append(pickle.loads(tickets[0]))
         interrupt()
 
-    with Interrupted(place, HUB, handler) as interrupted:
+    with SignalAt(place, HUB, handler) as interrupted:
         held.append(pickle.loads(tickets[0]))
     first, second = map(pickle.loads, tickets)
     connection.send(interrupted.is_done)
@@ -204,7 +204,7 @@ def an_interrupted_arrival_loses_nothing():
 
 def makes_interrupted(place, connection):
     del socket.AF_UNIX  # whose directory an interruption may leave behind
-    with Interrupted(place, HUB) as interrupted:
+    with SignalAt(place, HUB) as interrupted:
         event = SharedEvent()
     event = SharedEvent()
     connection.send((interrupted.is_done, pickle.dumps(event)))

@@ -13,9 +13,12 @@ from helpers import CORE_SWITCH, SCALE
 
 PROGRAM = Path(__file__).with_name("faults")
 
-#: Without the GIL, what other threads use of CPython at the moment of a fork may stay locked in the child. In the first fault,
-#: only a dict of the Python core is in use then; in the second, threads end meanwhile, and it fails with any event.
-NOT_WITHOUT_THE_GIL = {"forks_during_every_method": {"py"}, "forks_while_many_are_woken": {"c", "py"}}
+#: Without the GIL, a dict that other threads use at the moment of a fork may stay locked in the child: no remedy in Python. On
+#: 3.15, forking while threads end fails now and then with `threading.Event`, too.
+NOT_WITHOUT_THE_GIL = {
+    "forks_during_every_method": {"py"},
+    "forks_while_many_are_woken": {"py", "c"} if sys.version_info >= (3, 15) else {"py"},
+}
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the faults are those of POSIX: signals and forks")
 

@@ -17,7 +17,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from helpers import CORE_SWITCH, TIMEOUT, Interrupted, Threads, python, until
+from helpers import CORE_SWITCH, TIMEOUT, SignalAt, Threads, python, until
 from redis_server import bridge, free_port, module, own_server, prefix, redis, server, until_collected
 
 # What it does
@@ -420,7 +420,7 @@ def test_a_handler_gets_the_same_event(bridge, module, server, prefix):
     events, files, held = bridge(), [module.__file__, weakref.__file__], []
     for place in count():
         name = f"run{place}"
-        with Interrupted(place, files, lambda name=name: held.append(events.event(name))) as interrupted:
+        with SignalAt(place, files, lambda name=name: held.append(events.event(name))) as interrupted:
             held.append(events.event(name))
         event = events.event(name)
         assert {held[-1], held[-1 - interrupted.is_done]} == {event}
@@ -435,7 +435,7 @@ def test_an_interrupted_set_is_sent(bridge, module, server, prefix, monkeypatch)
     events = bridge()
     for place in count():
         event = events.event(f"run{place}")
-        with Interrupted(place, [module.__file__]) as interrupted:
+        with SignalAt(place, [module.__file__]) as interrupted:
             event.set()
         assert event.is_set() and keys(server, prefix, event.name)
         if not interrupted.is_done:
@@ -449,7 +449,7 @@ def test_the_exit_sends_what_an_interrupted_close_left(bridge, module, server, p
         keeper._needed = lambda: False  # so that close() has something to send
         module.wait_for_end([keeper.end()], 10**10)
         event.set()
-        with Interrupted(place, [module.__file__]) as interrupted:
+        with SignalAt(place, [module.__file__]) as interrupted:
             events.close()
         module._close_all()
         assert server.admin.get(prefix + event.name)

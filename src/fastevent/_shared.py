@@ -121,7 +121,7 @@ def _share(event: SharedEvent, key: Key) -> None:
     subscribe(event, Waker(partial(_hub.notify, reference)))
     try:
         _join(reference)
-    except BaseException:  # from a signal handler, which may hold the event by now, as may another thread
+    except BaseException:  # from a signal handler: it or another thread may have the event already
         _join(reference)
         raise
 

@@ -1,4 +1,4 @@
-"""Every schedule of a few threads over the Python core: a stateless model checker.
+"""Every schedule of a few threads over the source itself: a stateless model checker.
 
 The sources of `_notify`, `_core_py`, `_wait` and `_event` run on real threads, one at a time. What these share is replaced: an
 empty dict display makes a `Table`, and locks, the clock and the attributes that change are stand-ins. Each operation on one of
@@ -14,6 +14,8 @@ the checks are steps, too, and say what they read.
 
 A schedule ends only when no thread can make a step. Time passes in `Run.tick` alone, and a timeout may be noticed at any step
 after that.
+
+`tests/test_sending.py` does the same for what sends to other processes, with a `Schedule` and stand-ins of its own.
 
     shared      what the threads share, and what must hold between two states of an event
     schedules   one schedule, and which others have to be tried
