@@ -23,7 +23,7 @@ import pytest
 import subjects
 from subjects import FLOOR, HANDOVER, HERE, NAMES, OPERATIONS, THREAD
 
-from fastevent import _helpers
+from fastevent import _timers
 from fastevent._bench import LockAsEvent, bytes_per_event, handover, one_processor
 
 MANY_TURNS = range(64)
@@ -321,8 +321,8 @@ def self_setting_events(count):
     def seconds_each(work):
         start = time.perf_counter()
         work()
-        while _helpers.timers._unread:
-            _helpers.timers.helper.wake()
+        while _timers.timers._unread:
+            _timers.timers.helper.wake()
             time.sleep(0.0005)
         return (time.perf_counter() - start) / count
 

@@ -77,7 +77,7 @@ def test_equal_deadlines_are_kept_in_order(modules):
     """Two entries of the heap are compared by no more than deadline and number."""
     calls, references, end = [], [object() for _ in range(9)], time.monotonic_ns() + 10**8
     for reference in references:
-        modules._helpers.timers.add(end, calls.append, reference)
+        modules._timers.timers.add(end, calls.append, reference)
     until(lambda: len(calls) == len(references))
     assert calls == references
 
@@ -85,13 +85,13 @@ def test_equal_deadlines_are_kept_in_order(modules):
 def test_a_later_deadline_wakes_no_thread(core):
     code = """
     import time
-    from fastevent import Event, _helpers
+    from fastevent import Event, _callbacks, _process, _timers
     from helpers import deadline, until
     event, wakes, looks = Event(3600, set_on_timeout=True), [], []
-    until(lambda: _helpers.timers._asleep.get("until") == deadline(event))
-    _helpers.timers.helper.wake = lambda: wakes.append(1)
-    clock = _helpers.monotonic_ns
-    _helpers.monotonic_ns = lambda: looks.append(1) or clock()
+    until(lambda: _timers.timers._asleep.get("until") == deadline(event))
+    _timers.timers.helper.wake = lambda: wakes.append(1)
+    clock = _timers.monotonic_ns
+    _timers.monotonic_ns = lambda: looks.append(1) or clock()
     events = [Event(3601 + i, set_on_timeout=True) for i in range(900)]
     time.sleep(0.1)
     assert not wakes and not looks, (wakes, looks)
@@ -103,7 +103,7 @@ def test_deadlines_are_kept_while_many_are_made(core):
     """For each one that is read comes another one, so that the thread has never read them all."""
     code = """
     import heapq, types
-    from fastevent import Event, _helpers
+    from fastevent import Event, _callbacks, _process, _timers
     from helpers import until
     references = []
 
@@ -111,10 +111,10 @@ def test_deadlines_are_kept_while_many_are_made(core):
         heapq.heappush(heap, entry)
         if not event.is_set():
             references.append(lambda: None)
-            _helpers.timers._unread.append((entry[0] + 10**12, id, references[-1]))
+            _timers.timers._unread.append((entry[0] + 10**12, id, references[-1]))
 
     event = Event(3600, set_on_timeout=True)
-    _helpers.heapq = types.SimpleNamespace(heappush=heappush, heappop=heapq.heappop, heapify=heapq.heapify)
+    _timers.heapq = types.SimpleNamespace(heappush=heappush, heappop=heapq.heappop, heapify=heapq.heapify)
     event.restart_timeout(0.05)
     until(event.is_set)
     """
@@ -168,15 +168,15 @@ def test_dropped_events_leave_memory_flat(core):
 
 def test_restarts_leave_one_entry(core):
     code = """
-    from fastevent import Event, _helpers
+    from fastevent import Event, _callbacks, _process, _timers
     from helpers import until
     event = Event(3600, set_on_timeout=True)
     for _ in range(5_000):
         event.restart_timeout()
         event.__init__(3600, set_on_timeout=True)
         event.clear()
-    until(lambda: _helpers.timers._asleep.get("until", 1 << 64) < 1 << 63)
-    assert len(_helpers.timers._heap) == 1, len(_helpers.timers._heap)
+    until(lambda: _timers.timers._asleep.get("until", 1 << 64) < 1 << 63)
+    assert len(_timers.timers._heap) == 1, len(_timers.timers._heap)
     """
     python(code, core)
 
@@ -184,17 +184,17 @@ def test_restarts_leave_one_entry(core):
 def test_the_heap_drops_dead_events_in_order(core):
     code = """
     import gc, random
-    from fastevent import Event, _helpers
+    from fastevent import Event, _callbacks, _process, _timers
     from helpers import deadline, until
     numbers = random.Random(0)
     events = [Event(3600 + 100 * numbers.random(), set_on_timeout=True) for _ in range(3000)]
-    until(lambda: len(_helpers.timers._heap) >= 2000)
+    until(lambda: len(_timers.timers._heap) >= 2000)
     del events[:2900]
     gc.collect()
     events += [Event(3600 + 100 * numbers.random(), set_on_timeout=True) for _ in range(6000)]
     events.append(Event(1800, set_on_timeout=True))  # the next deadline, for which the thread reads all
-    until(lambda: _helpers.timers._asleep["until"] == deadline(events[-1]))
-    heap = list(_helpers.timers._heap)
+    until(lambda: _timers.timers._asleep["until"] == deadline(events[-1]))
+    heap = list(_timers.timers._heap)
     assert all(heap[(i - 1) // 2] <= heap[i] for i in range(1, len(heap)))
     alive = [event for *_, reference in sorted(heap) if (event := reference()) is not None]
     assert alive == sorted(events, key=deadline)
@@ -217,7 +217,7 @@ def test_a_timer_that_raises_ends_no_thread(modules, Event, caplog):
     def fails(reference):
         raise ValueError("a bad timer")
 
-    modules._helpers.timers.add(0, fails, weakref.ref(fails))
+    modules._timers.timers.add(0, fails, weakref.ref(fails))
     until(Event(0.01, set_on_timeout=True).is_set)
     assert "a bad timer" in caplog.text
 
@@ -298,14 +298,14 @@ def test_a_callback_may_make_and_wait(fastevent):
 def test_without_a_thread_nothing_is_half_done(core):
     code = """
     import _thread
-    from fastevent import Event, _helpers
+    from fastevent import Event, _callbacks, _process, _timers
     from helpers import self_setting, until
-    start, parent = _helpers._thread.start_new_thread, Event()
+    start, parent = _process.native.start_new_thread, Event()
 
     def fails(*_):
         raise RuntimeError("can't start new thread")
 
-    _helpers._thread.start_new_thread = fails
+    _process.native.start_new_thread = fails
     makes = [lambda: Event(3600, parents=[parent], set_on_timeout=True), lambda: parent.child(0.01), lambda: parent.child(0)]
     for make in makes:
         for _ in range(2):
@@ -315,7 +315,7 @@ def test_without_a_thread_nothing_is_half_done(core):
             except RuntimeError as error:
                 assert str(error) == "can't start new thread"
     assert parent.status().children == 0 and _thread._count() == 0
-    _helpers._thread.start_new_thread = start
+    _process.native.start_new_thread = start
     calls, event = [], self_setting(Event, 0.01)
     event.add_callback(calls.append)
     until(lambda: calls == [event])
@@ -325,9 +325,9 @@ def test_without_a_thread_nothing_is_half_done(core):
 
 def test_without_a_thread_callbacks_come_later(core):
     code = """
-    from fastevent import Event, _helpers
+    from fastevent import Event, _callbacks, _process, _timers
     from helpers import until
-    start, calls = _helpers._thread.start_new_thread, []
+    start, calls = _process.native.start_new_thread, []
     first, second, third = (Event(3600, set_on_timeout=True) for _ in range(3))
     for event in first, second:
         event.add_callback(calls.append)
@@ -335,11 +335,11 @@ def test_without_a_thread_callbacks_come_later(core):
     def fails(*_):
         raise RuntimeError("can't start new thread")
 
-    _helpers._thread.start_new_thread = fails
+    _process.native.start_new_thread = fails
     first.restart_timeout(0.01)
     until(first.is_set)  # by the thread of the timers
     assert first.wait() and calls == []
-    _helpers._thread.start_new_thread = start
+    _process.native.start_new_thread = start
     second.restart_timeout(0.01)
     until(lambda: calls == [first, second])
     """
@@ -378,19 +378,17 @@ def test_an_interrupted_start_leaves_one_thread(core):
     """A signal handler may raise just before the thread starts, and just after."""
     code = """
     import _thread
-    from fastevent import Event, _helpers
+    from fastevent import Event, _callbacks, _process, _timers
     from helpers import until
 
     class Interruption(BaseException):
         pass
 
-    start = _helpers._thread.start_new_thread
-    runs = _helpers.timers.helper._runs
+    start, take = _process.native.start_new_thread, _process.Claim.take
 
-    class Runs(dict):
-        def setdefault(self, *item):
-            super().setdefault(*item)
-            raise Interruption
+    def taken(claim, me):
+        take(claim, me)
+        raise Interruption
 
     def started(*arguments):
         start(*arguments)
@@ -398,17 +396,16 @@ def test_an_interrupted_start_leaves_one_thread(core):
 
     for interrupted in "before", "after":
         if interrupted == "before":
-            _helpers.timers.helper._runs = Runs()
+            _process.Claim.take = taken
         else:
-            _helpers.timers.helper._runs = runs
-            _helpers._thread.start_new_thread = started
+            _process.native.start_new_thread = started
         try:
             Event(3600, set_on_timeout=True)
         except Interruption:
-            _helpers._thread.start_new_thread = start
+            _process.Claim.take, _process.native.start_new_thread = take, start
         else:
             raise AssertionError("not interrupted")
-        assert interrupted == "after" or not _helpers.timers.helper._runs
+        assert interrupted == "after" or _timers.timers.helper.life is None
     event = Event(0.01, set_on_timeout=True)
     until(event.is_set)
     until(lambda: _thread._count() == 1)

@@ -76,16 +76,16 @@ def test_exit_waits_so_long_and_no_longer(core):
     code = """
     import atexit, threading, time
     atexit.register(lambda: print(time.monotonic() - start >= 0.3))
-    from fastevent import Event, _helpers
+    from fastevent import Event, _callbacks, _process, _timers
     from helpers import self_setting
-    _helpers.CALL_TIMEOUT = 300_000_000
+    _callbacks.EXIT_TIMEOUT = 300_000_000
     begun = threading.Event()
     event = self_setting(Event, 0.01, lambda event: (begun.set(), time.sleep(1000)))
     begun.wait()
     start = time.monotonic()
     """
     assert python(code, core) == "True\n"
-    assert python("from fastevent import _helpers; print(_helpers.CALL_TIMEOUT)", core) == f"{10 * 10**9}\n"
+    assert python("from fastevent import _callbacks; print(_callbacks.EXIT_TIMEOUT)", core) == f"{10 * 10**9}\n"
 
 
 def test_a_callback_may_cause_others_at_exit(core):
@@ -109,7 +109,7 @@ def test_a_callback_may_cause_others_at_exit(core):
 
 def test_exit_calls_what_no_thread_has(core):
     code = """
-    from fastevent import Event, _helpers
+    from fastevent import Event, _callbacks, _process, _timers
     from helpers import until
 
     def fails(*_):
@@ -117,7 +117,7 @@ def test_exit_calls_what_no_thread_has(core):
 
     event = Event(3600, set_on_timeout=True)
     event.add_callback(lambda event: print("called"))
-    _helpers._thread.start_new_thread = fails
+    _process.native.start_new_thread = fails
     event.restart_timeout(0)
     until(event.is_set)
     """
@@ -127,7 +127,6 @@ def test_exit_calls_what_no_thread_has(core):
 def test_no_new_one_is_made_at_exit(core):
     code = """
     import atexit
-    from fastevent import Event
 
     def late():
         calls = []
@@ -142,8 +141,10 @@ def test_no_new_one_is_made_at_exit(core):
         assert armed.restart_timeout(0.01) and armed.wait() and armed.is_set()  # what exists, works
         armed.clear()
 
-    parent = Event()
     atexit.register(late)
+    from fastevent import Event
+
+    parent = Event()
     armed = Event(3600, set_on_timeout=True)
     """
     assert "no thread can be started while the interpreter exits\n" in python(code, core)
@@ -171,7 +172,6 @@ def test_after_the_helpers_callbacks_are_called_at_once(core):
     """A set() with callbacks that a timeout has caused calls them at once when the helpers have ended."""
     code = """
     import atexit
-    from fastevent import Event
 
     def late():
         calls = []
@@ -181,6 +181,8 @@ def test_after_the_helpers_callbacks_are_called_at_once(core):
         print("called")
 
     atexit.register(late)
+    from fastevent import Event
+
     armed = Event(3600, set_on_timeout=True)
     """
     assert python(code, core) == "called\n"

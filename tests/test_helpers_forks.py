@@ -22,7 +22,7 @@ counts = []
 os.register_at_fork(before=lambda: counts.append(_thread._count()))
 
 import fastevent
-from fastevent import Event, _helpers
+from fastevent import Event, _callbacks, _process, _timers
 
 def armed(seconds, function=repr, count=1):
     events = [self_setting(Event, seconds, function) for _ in range(count)]
@@ -91,7 +91,7 @@ def test_a_child_without_need_has_no_helper(core):
     code = """
     event = Event(0.001, set_on_timeout=True)
     until(event.is_set)
-    until(lambda: not _helpers.callbacks.busy() and not _helpers.timers._needed())
+    until(lambda: not _callbacks.callbacks.busy() and not _timers.timers._needed())
 
     def child():
         assert _thread._count() == 0 and threading.enumerate() == [threading.main_thread()]
@@ -146,7 +146,7 @@ def test_two_threads_may_fork_at_once(core):
         thread.join(50)
     assert codes == [0] * 10, codes
     until(armed(0.01).is_set)
-    assert not _helpers._forks
+    assert not _process._forks
     """
     run(code, core)
 
@@ -173,7 +173,7 @@ def test_a_signal_handler_may_fork_during_a_fork(core):
     codes = [ended(pid) for pid in pids]
     assert set(codes) == {0} and len(codes) > 20, codes
     until(armed(0.01).is_set)
-    assert not _helpers._forks
+    assert not _process._forks
     """
     run(code, core)
 
@@ -223,7 +223,7 @@ def test_a_fork_amid_reading_loses_no_deadline(core):
         assert go_on.wait(60)
         heapq.heappush(heap, entry)
 
-    _helpers.heapq = types.SimpleNamespace(heappush=heappush, heappop=heapq.heappop, heapify=heapq.heapify)
+    _timers.heapq = types.SimpleNamespace(heappush=heappush, heappop=heapq.heappop, heapify=heapq.heapify)
     event = Event(0.1, set_on_timeout=True)
     assert begun.wait(60)
 
@@ -292,7 +292,7 @@ def test_a_fork_in_c_calls_no_handler_before(core):
 
 def test_a_restart_that_fails_is_tried_again(core):
     code = """
-    start, event, failed = _helpers._thread.start_new_thread, armed(0.1), []
+    start, event, failed = _process.native.start_new_thread, armed(0.1), []
 
     def fails(*_):
         failed.append(1)
@@ -300,11 +300,11 @@ def test_a_restart_that_fails_is_tried_again(core):
 
     def again():
         until(lambda: failed)
-        _helpers._thread.start_new_thread = start
+        _process.native.start_new_thread = start
         until(armed(0.01).is_set)
         until(event.is_set)
 
-    _helpers._thread.start_new_thread = fails
+    _process.native.start_new_thread = fails
     pid = in_child(again)
     again()
     assert ended(pid) == 0
@@ -358,7 +358,7 @@ def test_forks_register_nothing_more_at_exit(core):
     before = atexit._ncallbacks()
     for _ in range(3):
         assert ended(in_child(event.set)) == 0
-    assert _helpers.timers.helper.run() is not None
+    assert _timers.timers.helper.life is not None
     assert atexit._ncallbacks() == before
     """
     run(code, core)

@@ -53,7 +53,7 @@ def refused(function, *arguments, **named):
 @pytest.mark.skipif(not hasattr(sys, "getallocatedblocks") or not sys.getallocatedblocks(), reason="nothing counts the blocks")
 @pytest.mark.parametrize("name", CALLS)
 def test_a_call_leaves_nothing_behind(core, name):
-    event, call, timers = CORES[core].Event(), CALLS[name], CORES[core]._helpers.timers
+    event, call, timers = CORES[core].Event(), CALLS[name], CORES[core]._timers.timers
     constants = (None, True, False, 5, 7, ())
 
     def counts():

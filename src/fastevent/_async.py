@@ -14,8 +14,8 @@ from threading import Thread
 from typing import Any
 
 from fastevent._core import EventCore
-from fastevent._helpers import log
-from fastevent._notify import Waker, expire, subscribe, this_thread, unsubscribe
+from fastevent._notify import Waker, expire, subscribe, unsubscribe
+from fastevent._process import log, this_thread
 from fastevent._time import LONGEST_WAIT, NEVER, deadline_after, monotonic_ns, wait_seconds
 
 

@@ -15,7 +15,7 @@ from collections import deque
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from fastevent._helpers import sleep
+from fastevent._process import sleep
 from fastevent._time import monotonic_ns
 
 BACKLOG = 1_024

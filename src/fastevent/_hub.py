@@ -26,7 +26,6 @@ Messages are JSON objects, one a line. Nothing is unpickled from a socket.
 
 from __future__ import annotations
 
-import atexit
 import errno
 import hmac
 import json
@@ -43,9 +42,10 @@ from functools import partial
 from typing import Any
 
 from fastevent._connection import NO_SIGNAL, Connection, Home, Listener, prepare
-from fastevent._helpers import EXIT_TIMEOUT, Helper, Run, after_threads, helpers_ended, log, sleep, wait_for_end
-from fastevent._notify import call_later, set_and_notify
+from fastevent._notify import call_in_helper, set_and_notify
+from fastevent._process import SHARED, at_exit, at_fork, expect_exit, log, sleep
 from fastevent._reasons import decode, encode
+from fastevent._threads import EXIT_TIMEOUT, Helper, Life, helpers_ended, wait_for_end
 from fastevent._time import monotonic_ns
 
 _LONGEST_LINE = 65_536  # bytes: more than any message of ours
@@ -99,8 +99,6 @@ class Hub:
         for waking in self.waking:
             waking.setblocking(False)
         self.selector.register(self.waking[0], selectors.EVENT_READ, lambda mask: self.waking[0].recv(4_096))
-        self.finalizer: Any = None  # of `multiprocessing`: it calls `finish()`
-        self.is_registered = False  # with `atexit`, so that it calls `finish()`
         self.can_start = True  # the thread; not in a fork handler of PyPy
         self.is_over = False  # the process exits
 
@@ -147,7 +145,7 @@ class Hub:
 
     def set(self, key: Key, reason: object) -> None:
         for event in self.held(key):
-            set_and_notify(event, reason, call=call_later)
+            set_and_notify(event, reason, call=call_in_helper)
 
     # For any thread and any signal handler
 
@@ -279,17 +277,12 @@ class Hub:
     def post(self, function: Callable[..., object], *arguments: Any) -> None:
         """Have the thread call *function*. Where the thread cannot start, the next call tries again."""
         self.posts.append(partial(function, *arguments))
-        helper.restart()
+        helper.start_if_needed()
         helper.wake()
 
     def at_exit(self) -> None:
         """Have `finish()` called as the process exits, after `multiprocessing` has waited for its children."""
-        util = sys.modules.get("multiprocessing.util")
-        if util is not None and (self.finalizer is None or not self.finalizer.still_active()):
-            self.finalizer = util.Finalize(None, after_threads, (finish,), exitpriority=-100)
-        elif util is None and not self.is_registered:
-            self.is_registered = True
-            atexit.register(finish)
+        expect_exit()
 
     def close(self) -> None:
         """Close all sockets. The directory of a listener stays: in a forked child, it is the parent's."""
@@ -306,8 +299,8 @@ class Hub:
             return False
         return bool(self.posts or self.listeners or self.connections)
 
-    def work(self, run: Run) -> None:
-        while not run.ending:
+    def work(self, life: Life) -> None:
+        while not life.ending:
             pause = 0 if self.posts else _PAUSE / 1e9 if self.retries else 1 if self.strangers else None
             for key, mask in self.selector.select(pause):
                 self.safely(partial(key.data, mask))
@@ -438,8 +431,8 @@ class _SharedThread(Helper):
         with suppress(OSError):  # it has been woken often enough, or it is over
             hub.waking[1].send(b"!", NO_SIGNAL)
 
-    def end(self) -> Run | None:
-        return None if helpers_ended and not hub.is_over else super().end()
+    def ask_to_end(self) -> Life | None:
+        return None if helpers_ended and not hub.is_over else super().ask_to_end()
 
 
 def _line(message: str) -> bytes:
@@ -470,7 +463,7 @@ def finish() -> None:
     if hub.is_over:
         return
     hub.is_over = True
-    wait_for_end([helper.end()], EXIT_TIMEOUT)
+    wait_for_end([helper.ask_to_end()], EXIT_TIMEOUT)
     while hub.posts:
         hub.safely(hub.posts.popleft())
     deadline = monotonic_ns() + EXIT_TIMEOUT
@@ -493,7 +486,7 @@ def _after_fork_in_child() -> None:
     if sys.implementation.name == "pypy":  # where no thread can start in here: the next use or `multiprocessing` starts it
         hub.can_start = False
         if util is not None:
-            util.register_after_fork(helper, Helper.restart)
+            util.register_after_fork(helper, Helper.start_if_needed)
     for home in {home for home, _ in parent.events}:
         hub.reach(hub.connections.setdefault(home, Connection(home)))
     if hub.events:
@@ -502,6 +495,6 @@ def _after_fork_in_child() -> None:
 
 
 hub = Hub()
-helper = _SharedThread("fastevent shared", lambda run: hub.work(run), lambda: hub.is_needed())
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+helper = _SharedThread("fastevent shared", lambda life: hub.work(life), lambda: hub.is_needed())
+at_fork(in_child=_after_fork_in_child)
+at_exit(SHARED, finish)

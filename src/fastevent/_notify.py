@@ -14,8 +14,6 @@ where an exception, from a signal handler for instance, interrupted it.
 
 from __future__ import annotations
 
-import os
-from _thread import get_ident
 from collections.abc import Callable
 from functools import partial
 from inspect import CO_COROUTINE
@@ -24,10 +22,11 @@ from types import FunctionType
 from typing import Any, NamedTuple
 from weakref import ref
 
+from fastevent._callbacks import in_helper
 from fastevent._errors import timeout_error
-from fastevent._helpers import call_later as call_in_helper
-from fastevent._helpers import log, timers
+from fastevent._process import Thread, exists, log, this_thread
 from fastevent._time import NEVER
+from fastevent._timers import timers
 
 #: An event that was set, its count of sets by then, and the reason: what is still to be notified.
 Pending = list[tuple[Any, int, Any]]
@@ -52,18 +51,6 @@ class State(NamedTuple):
     reason: Any
 
 
-#: The thread that each fork has taken along into this process: all others stayed behind.
-_survivors: list[int] = []
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: _survivors.append(get_ident()))
-
-
-def this_thread() -> tuple[int, int]:
-    """Return what identifies the calling thread for `Waker.is_here()`: its ident, and how many forks came before."""
-    return get_ident(), len(_survivors)
-
-
 class Waker:
     """A subscriber of our own: `wake()` is called whenever the event changes in a way that may end a wait.
 
@@ -77,14 +64,11 @@ class Waker:
     def __init__(self, wake: Callable[[], object], waiter: int | str | None = None) -> None:
         self.wake = wake
         self.waiter = waiter
-        self.thread = None if waiter is None else this_thread()
+        self.thread: Thread | None = None if waiter is None else this_thread()
 
     def is_here(self) -> bool:
         """Return whether no fork has left its thread behind."""
-        if self.thread is None:
-            return True
-        ident, forks = self.thread
-        return forks == len(_survivors) or all(survivor == ident for survivor in _survivors[forks:])
+        return self.thread is None or exists(self.thread)
 
 
 def call_now(event: Any, key: object, function: Callable[[Any], object]) -> None:
@@ -94,14 +78,14 @@ def call_now(event: Any, key: object, function: Callable[[Any], object]) -> None
         log("the callback %r of %r raised", function, event)
 
 
-def call_later(event: Any, key: object, function: Callable[[Any], object]) -> None:
-    call_in_helper(call_now, event, key, function)
+def call_in_helper(event: Any, key: object, function: Callable[[Any], object]) -> None:
+    in_helper(call_now, event, key, function)
 
 
 def set_and_notify(event: Any, reason: object = None, only_if_expired: bool = False, call: Caller = call_now) -> None:
     """Set the *event* and notify its subscribers. If *only_if_expired*, do so only once its deadline has passed.
 
-    *call* decides in which thread callbacks run: `call_now` in this one, `call_later` in a helper.
+    *call* decides in which thread callbacks run: `call_now` in this one, `call_in_helper` in a helper.
     """
     pending: Pending = []
     try:
@@ -166,7 +150,7 @@ def _clear_and_notify(event: Any) -> None:
 def expire(event: Any) -> None:
     """Set a self-setting event if its deadline has passed and it is not set."""
     if not event._fe_read().is_set:
-        set_and_notify(event, timeout_error(event), True, call_later)
+        set_and_notify(event, timeout_error(event), True, call_in_helper)
 
 
 def schedule(event: Any) -> None:
@@ -199,7 +183,7 @@ def restart(event: Any, seconds: float | None) -> bool:
         nearer = event._fe_restart(seconds)
         # A later deadline needs no new entry, because the timer comes at the earlier one and finds the later. If there is no
         # thread, because its start failed after a fork, start it now.
-        if nearer or timers.helper.run() is None:
+        if nearer or timers.helper.life is None:
             reschedule(event)
         if nearer:
             wake_wakers(event)

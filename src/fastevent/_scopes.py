@@ -15,8 +15,9 @@ from weakref import WeakKeyDictionary
 
 from fastevent._async import Asyncio, Trio, Watch, running_task
 from fastevent._errors import EventCancelled, describe, ended_error
-from fastevent._helpers import call_later, log
+from fastevent._callbacks import in_helper
 from fastevent._notify import call_now, check_callback, set_and_notify
+from fastevent._process import log
 from fastevent._time import longest_wait
 
 _E = TypeVar("_E")
@@ -71,7 +72,7 @@ def _handling_signals(event: Any, numbers: list[signal.Signals]) -> Iterator[Any
             act_as_before(number, frame)
         else:
             first[:] = [sets if is_set else sets + 1]  # before the set(), whose notifying the second signal may interrupt
-            set_and_notify(event, signal.Signals(number), call=calls.call_later)
+            set_and_notify(event, signal.Signals(number), call=calls.call_in_helper)
 
     def act_as_before(number: int, frame: Any) -> None:
         """Do what the signal did before the block."""
@@ -102,10 +103,10 @@ class _Calls:
         self._token = threading.Lock()
         self._token.acquire()
 
-    def call_later(self, event: Any, key: object, function: Callable[[Any], object]) -> None:
+    def call_in_helper(self, event: Any, key: object, function: Callable[[Any], object]) -> None:
         call = object()
         self._pending[call] = os.getpid()
-        call_later(self._call, call, event, key, function)
+        in_helper(self._call, call, event, key, function)
 
     def _call(self, call: object, event: Any, key: object, function: Callable[[Any], object]) -> None:
         try:

@@ -11,14 +11,11 @@ after a failure, after a fork or in a forked child: with new connections, after 
 
 from __future__ import annotations
 
-import atexit
 import json
 import logging
 import os
 import random
 import socket
-import sys
-import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
@@ -29,9 +26,10 @@ from weakref import KeyedRef, WeakValueDictionary, finalize, ref
 
 from fastevent._core import attach_polls
 from fastevent._event import Event
-from fastevent._helpers import EXIT_TIMEOUT, Helper, Run, after_threads, sleep, wait_for_end
-from fastevent._notify import Waker, call_later, set_and_notify, subscribe
+from fastevent._notify import Waker, call_in_helper, set_and_notify, subscribe
+from fastevent._process import BRIDGES, at_exit, expect_exit, sleep
 from fastevent._reasons import decode, encode
+from fastevent._threads import EXIT_TIMEOUT, Helper, Life, wait_for_end
 from fastevent._time import deadline_after, monotonic_ns
 
 try:
@@ -187,22 +185,22 @@ class RedisEvents:
 class _ConnectedHelper(Helper):
     """A helper thread with a connection. Whatever fails, it makes a new connection."""
 
-    def __init__(self, name: str, link: _Link, serve: Callable[[Run, Any], object]) -> None:
+    def __init__(self, name: str, link: _Link, serve: Callable[[Life, Any], object]) -> None:
         self.link = link
         self.serve = serve
         self.failures = 0  # without a success in between
         self.connection: Any = None
         super().__init__(name, self.keep_connected, link.needed)
 
-    def end(self) -> Run | None:
-        run = super().end()
-        if run is not None:
+    def ask_to_end(self) -> Life | None:
+        life = super().ask_to_end()
+        if life is not None:
             with suppress(AttributeError, OSError):  # there is no connection
                 self.connection._sock.shutdown(socket.SHUT_RDWR)  # at which the thread may wait
-        return run
+        return life
 
-    def forget(self) -> None:
-        super().forget()
+    def after_fork(self) -> None:
+        super().after_fork()
         self.disconnect()  # in a child, redis-py closes the descriptor only
         self.link.forget()
 
@@ -210,22 +208,22 @@ class _ConnectedHelper(Helper):
         if self.connection is not None:
             self.connection.disconnect()
 
-    def keep_connected(self, run: Run) -> None:
-        while not (run.ending or self.link.closed):
+    def keep_connected(self, life: Life) -> None:
+        while not (life.ending or self.link.closed):
             try:
                 self.connection = self.link.new_connection()
                 self.connection.connect()
-                self.serve(run, self.connection)
+                self.serve(life, self.connection)
             except Exception as error:
-                if not run.ending:
+                if not life.ending:
                     self.failures += 1
                     self.link.failed(self, error)
             finally:
                 self.disconnect()
             pause = min(0.01 * 2 ** min(self.failures, 10), LONGEST_PAUSE) * random.uniform(0.5, 1)
             until = deadline_after(monotonic_ns(), pause)
-            while not (run.ending or self.link.closed) and (left := until - monotonic_ns()) > 0:
-                self.sleep(left)  # which every set() ends
+            while not (life.ending or self.link.closed) and (left := until - monotonic_ns()) > 0:
+                self.rest(left)  # which every set() ends
 
 
 class _Link:
@@ -256,8 +254,9 @@ class _Link:
         return not self.closed and (self.pid == os.getpid() or bool(self.events))
 
     def start(self) -> None:
-        self.listener.restart()
-        self.keeper.restart()
+        expect_exit()
+        self.listener.start_if_needed()
+        self.keeper.start_if_needed()
 
     def send(self, name: str, event: _RedisEvent) -> None:
         """Have the key of *event* written."""
@@ -276,7 +275,7 @@ class _Link:
             self.start()
             self.keeper.wake()
 
-    def retire(self) -> list[Run | None]:
+    def retire(self) -> list[Life | None]:
         """End the threads, and return without waiting."""
         self.closed = True
         if not self.unsent:
@@ -284,7 +283,7 @@ class _Link:
         for thread in (self.listener, self.keeper):
             thread.unregister()
         self.keeper.wake()  # which may be the calling thread, with the last reference to an event that it has sent
-        return [self.listener.end(), self.keeper.end()]
+        return [self.listener.ask_to_end(), self.keeper.ask_to_end()]
 
     def close(self, deadline: int) -> None:
         wait_for_end(self.retire(), EXIT_TIMEOUT)
@@ -343,11 +342,11 @@ class _Link:
             # Not with the error itself: a handler that keeps the record would keep events alive.
             _log.warning("no connection to Redis, trying again: %s: %s", type(error).__name__, str(error))
 
-    def serve_messages(self, run: Run, connection: Any) -> None:
+    def serve_messages(self, life: Life, connection: Any) -> None:
         self.subscribed = False
         connection.send_command("SUBSCRIBE", self.prefix)
         asked = True
-        while not (run.ending or self.closed):
+        while not (life.ending or self.closed):
             if connection.can_read(timeout=REPLY if asked else SILENCE):
                 kind, *_, data = connection.read_response()
                 asked = False
@@ -369,10 +368,10 @@ class _Link:
         if event is not None and not event._fe_stored:
             self.request(name)
 
-    def serve_keys(self, run: Run, connection: Any) -> None:
+    def serve_keys(self, life: Life, connection: Any) -> None:
         self.stale = True
         reread = 0
-        while not (run.ending or self.closed):
+        while not (life.ending or self.closed):
             if self.stale or monotonic_ns() >= reread:
                 self.stale = False
                 reread = deadline_after(monotonic_ns(), REREAD)
@@ -383,10 +382,10 @@ class _Link:
             self.keeper.failures = 0
             self.away = False
             if subscribed and not self.stale and not self.connected.is_set():
-                set_and_notify(self.connected, call=call_later)
+                set_and_notify(self.connected, call=call_in_helper)
                 if not self.subscribed:  # the other thread may have cleared it in between
                     self.connected.clear()
-            self.keeper.sleep(reread - monotonic_ns())
+            self.keeper.rest(reread - monotonic_ns())
 
     def exchange(self, connection: Any) -> None:
         """Read the keys of the pending names, and write those of events that have been set here."""
@@ -414,7 +413,7 @@ class _Link:
                     event._fe_stored = False
                     self.warn_once("the key %r holds no reason: %.100r", self.prefix + name, value)
                 else:
-                    set_and_notify(event, reason, call=call_later)
+                    set_and_notify(event, reason, call=call_in_helper)
 
     def write(self, connection: Any, events: list[tuple[str, _RedisEvent]]) -> None:
         commands: list[tuple[Any, ...]] = []
@@ -459,12 +458,4 @@ def _close_all() -> None:
         link.close(deadline)
 
 
-def _close_all_in_child() -> None:
-    # A process of `multiprocessing` never calls the functions of `atexit`.
-    process = sys.modules.get("multiprocessing.process")
-    if process is not None and process.parent_process() is not None:
-        after_threads(_close_all)
-
-
-atexit.register(_close_all)
-threading._register_atexit(_close_all_in_child)  # type: ignore[attr-defined]
+at_exit(BRIDGES, _close_all)

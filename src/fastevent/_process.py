@@ -1,0 +1,336 @@
+"""Which process this is, and what happens as it forks and ends; and three primitives that signal handlers may use.
+
+Whatever belongs to one process (a thread, a socket, a lock) asks `generation()` when it is used, because a fork may come at any
+point, and because a host that forks in C, as uWSGI does, calls none of Python's functions. The functions of `at_fork()` and
+`at_exit()` stand in one ordered list each.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from fastevent._time import LONGEST_WAIT, NEVER, private_copy
+
+native = private_copy("_thread")  # the interpreter's own threads and locks, whatever gevent or eventlet have replaced
+sleep = private_copy("time").sleep
+
+Function = Callable[[], object]
+
+
+class Claim:
+    """What at most one caller holds at a time.
+
+    It is a dict with one key, because `dict.setdefault` is one step, which no thread, signal handler or finalizer comes into,
+    with the GIL or without. A lock would stop a signal handler that needs what it has interrupted.
+    """
+
+    __slots__ = ("_holders",)
+
+    def __init__(self) -> None:
+        self._holders: dict[str, Any] = {}
+
+    def take(self, me: object) -> bool:
+        """Return whether *me*, an object of this call alone, holds the claim now."""
+        return self._holders.setdefault("holder", me) is me
+
+    @property
+    def holder(self) -> Any:
+        return self._holders.get("holder")
+
+    def give_back(self, me: object) -> None:
+        """Let others hold the claim; do nothing if *me* does not hold it."""
+        if self._holders.get("holder") is me:
+            self._holders.pop("holder", None)
+
+    def clear(self) -> None:
+        """Let others hold the claim, whichever call holds it."""
+        self._holders.clear()
+
+
+class Call:
+    """A call in progress: which thread makes it, and in which process. It serves as the holder of a `Claim`."""
+
+    __slots__ = ("generation", "thread")
+
+    def __init__(self) -> None:
+        self.thread = native.get_ident()
+        self.generation = generation()
+
+
+class Token:
+    """A lock that another thread releases: `wake()` ends the present `rest()`, or the next one."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self, allocate_lock: Callable[[], Any] = native.allocate_lock) -> None:
+        self._lock = allocate_lock()
+        self._lock.acquire()
+
+    def wake(self) -> None:
+        try:
+            self._lock.release()
+        except RuntimeError:  # it is unlocked already
+            pass
+
+    def rest(self, nanoseconds: int) -> None:
+        """Wait until `wake()`, or for that time at most, which `LONGEST_WAIT` bounds; with `NEVER` without end."""
+        timeout = -1 if nanoseconds == NEVER else min(max(nanoseconds, 0), LONGEST_WAIT) / 1e9
+        self._lock.acquire(True, timeout)
+
+
+# Which process this is
+
+#: For each fork on the way to this process that was announced, the thread that came along: all others stayed behind.
+_survivors: list[int] = []
+
+
+class _Process:
+    """A process on the way from the one that imported this module to this one."""
+
+    def __init__(self, number: int, forks: int, pid: int, steps: list[Function]) -> None:
+        self.number = number
+        self.forks = forks
+        self.pid = pid
+        self.steps = deque(steps)  # that are still to be taken after the fork which made this process
+        self._taking = Claim()
+
+    def take_steps(self) -> None:
+        """Take all steps that are left. What a signal handler raises goes on, and the next call takes the rest."""
+        me = _Taker()
+        try:
+            while self.steps and not self._taking.take(me):
+                holder = self._taking.holder
+                if holder is not None and holder.thread == me.thread:  # a step asks, or a handler that has interrupted one
+                    return
+                sleep(0.0001)
+            while self.steps:
+                _twice(self.steps[0])
+                self.steps.popleft()
+        finally:
+            try:
+                self._taking.give_back(me)
+            except BaseException:  # from a signal handler: other threads would wait for ever
+                self._taking.give_back(me)
+                raise
+
+
+class _Taker:
+    __slots__ = ("thread",)
+
+    def __init__(self) -> None:
+        self.thread = native.get_ident()
+
+
+def _twice(step: Function) -> None:
+    """Call *step*. One that raises once and then not was interrupted by a signal handler, whose exception goes on."""
+    try:
+        step()
+    except Exception:
+        try:
+            step()
+        except Exception:
+            log("after a fork")
+        else:
+            raise
+
+
+_here = _Process(0, 0, os.getpid(), [])
+_arrivals: dict[tuple[int, int], _Process] = {}  # the present one alone, by what tells it from the process before
+
+
+def generation() -> int:
+    """Return the number of this process, counted over forks. First, finish what a fork has left to do.
+
+    Thread safety: atomic. It may be called from a signal handler.
+    """
+    here = _here
+    if here.pid != os.getpid() or here.forks != len(_survivors):
+        here = _arrive()
+    if here.steps:
+        here.take_steps()
+    return here.number
+
+
+def _arrive() -> _Process:
+    global _here
+    key = len(_survivors), os.getpid()
+    arrived = _arrivals.setdefault(key, _Process(_here.number + 1, *key, _in_child))
+    for other in list(_arrivals):
+        if other != key:
+            _arrivals.pop(other, None)
+    _here = arrived
+    return arrived
+
+
+#: A thread: its ident, how many forks were announced before, and its process.
+Thread = tuple[int, int, int]
+
+
+def this_thread() -> Thread:
+    """Return what identifies the calling thread for `exists()`."""
+    return native.get_ident(), len(_survivors), os.getpid()
+
+
+def exists(thread: Thread) -> bool:
+    """Return whether no fork has left the *thread* behind."""
+    ident, forks, pid = thread
+    if pid == os.getpid() and forks == len(_survivors):
+        return True
+    survivors = _survivors[forks:] or [native.get_ident()]  # of a fork that was not announced, the thread that asks
+    return all(survivor == ident for survivor in survivors)
+
+
+# Forks
+
+_before: list[Function] = []
+_in_parent: list[Function] = []
+_in_child: list[Function] = []
+_forks: list[None] = []  # an item for each fork in progress
+
+
+def at_fork(*, before: Function | None = None, in_parent: Function | None = None, in_child: Function | None = None) -> None:
+    """Have functions called at each fork: *before* it, then in one of the two processes.
+
+    Those of one moment are called in the order of their registration; *before*, in the reverse order. *in_child* may be called
+    again if a signal handler has interrupted it, and it may be called late, by the first `generation()` in a process that was
+    forked in C.
+    """
+    for function, functions in (before, _before), (in_parent, _in_parent), (in_child, _in_child):
+        if function is not None:
+            functions.append(function)
+
+
+def is_forking() -> bool:
+    """Return whether a thread of this process is about to fork."""
+    return bool(_forks)
+
+
+def _before_fork() -> None:
+    for function in reversed(_before):
+        function()
+
+
+def _after_fork_in_parent() -> None:
+    for function in _in_parent:
+        function()
+
+
+if hasattr(os, "register_at_fork"):
+    # A signal that comes during a fork is handled as the next Python function begins. If its handler raises, that function does
+    # nothing. So what must not be missed is done by functions in C, and what may be repeated is registered twice. The functions
+    # for "before" are called in the reverse order: the fork is counted first.
+    _count, _count_back = partial(_forks.append, None), partial(_forks.__delitem__, slice(1))
+    _note_survivor = partial(next, map(_survivors.append, iter(native.get_ident, None)))
+    os.register_at_fork(before=_before_fork, after_in_parent=_count_back, after_in_child=_note_survivor)
+    os.register_at_fork(before=_count, after_in_parent=_after_fork_in_parent, after_in_child=_forks.clear)
+    os.register_at_fork(after_in_parent=_after_fork_in_parent, after_in_child=generation)
+    os.register_at_fork(after_in_child=generation)
+
+
+# The end of the process
+
+#: What is done as a process ends, in this order: callbacks that are due are called, bridges to other machines send what was
+#: set, helper threads end, and last, when processes of `multiprocessing` have been joined, other processes are notified.
+CALLBACKS, BRIDGES, THREADS, SHARED = range(4)
+
+_exits: dict[int, list[Function]] = {stage: [] for stage in (CALLBACKS, BRIDGES, THREADS, SHARED)}
+_left: dict[int, deque[int]] = {}  # by generation, the stages that are still to come
+_finalizers: dict[str, tuple[int, Any]] = {}  # by package, in which generation it was registered, and what was
+_PACKAGES = "multiprocessing", "billiard", "multiprocess"
+
+
+def at_exit(stage: int, function: Function) -> None:
+    """Have *function* called once as this process ends, or a forked child of it, at that *stage*."""
+    _exits[stage].append(function)
+
+
+def expect_exit() -> None:
+    """See to it that the functions of `at_exit()` are called, also if this is a child of `multiprocessing` or a copy of it.
+
+    These packages, and others that fork, clear what was registered before the child begins. So whatever needs the end of the
+    process calls this when it is used.
+    """
+    number = generation()
+    if _here.steps:  # just after a fork: a package may clear this, and the next call registers it again
+        atexit.register(_at_exit)
+    elif _registered.setdefault(number, me := object()) is me:  # by one thread: `atexit` of 3.13t is not for several
+        atexit.register(_at_exit)
+    for package in _PACKAGES:
+        util: Any = sys.modules.get(f"{package}.util")
+        if util is not None:
+            registered, finalizer = _finalizers.get(package, (-1, None))
+            if registered != number or not finalizer.still_active():
+                # With this priority, it is called after the package has joined its processes.
+                finalizer = util.Finalize(None, _finalize, (package,), exitpriority=-100)
+                _finalizers[package] = number, finalizer
+
+
+def _is_child(package: str) -> bool:
+    """Return whether this is a child of that *package*, which ends without the functions of `atexit`."""
+    process: Any = sys.modules.get(f"{package}.process")
+    return process is not None and process.current_process()._parent_pid is not None
+
+
+def _finalize(package: str) -> None:
+    if _is_child(package):
+        after_threads(partial(_end, SHARED))
+    elif _stages()[:1] == [SHARED]:  # the functions of `atexit` have been called before
+        _end(SHARED)
+
+
+def _at_exit() -> None:
+    waits = any(registered == generation() and finalizer.still_active() for registered, finalizer in _finalizers.values())
+    _end(THREADS if waits else SHARED)
+
+
+def _stages() -> list[int]:
+    return list(_left.setdefault(generation(), deque(_exits)))
+
+
+def _end(last: int) -> None:
+    """Go through the stages up to the *last*. A stage that a signal handler interrupts is gone through again."""
+    left = _left.setdefault(generation(), deque(_exits))
+    while left and left[0] <= last:
+        for function in _exits[left[0]]:
+            function()
+        left.popleft()
+
+
+def after_threads(function: Function) -> None:
+    """Call *function* once no other thread runs that the exit of the process waits for: now, or in one more such thread."""
+
+    def others() -> list[threading.Thread]:
+        no_others = threading.current_thread(), threading.main_thread()
+        return [thread for thread in threading.enumerate() if not thread.daemon and thread not in no_others]
+
+    def wait_and_call() -> None:
+        while threads := others():
+            threads[0].join()
+        function()
+
+    if others():  # only as a process of `multiprocessing` ends
+        threading.Thread(target=wait_and_call, daemon=False).start()
+    else:
+        function()
+
+
+# Early, because `atexit` ignores what its own functions register, and one of them may be the first to need this.
+_registered: dict[int, object] = {generation(): None}  # the processes in which `_at_exit()` is registered
+atexit.register(_at_exit)
+
+
+def log(text: str, *arguments: object) -> None:
+    """Log the exception that is being handled, to the logger `fastevent`. A handler or filter that raises stops nothing."""
+    try:
+        import logging
+
+        logging.getLogger("fastevent").exception(text, *arguments)
+    except Exception:  # also where the interpreter exits, and nothing can be imported
+        pass
