@@ -23,7 +23,7 @@ check: docs dist ## check style, types, links and packages: before every commit
 	cython-lint src
 	codespell $$(git ls-files)
 	mypy && pyright && pyright --verifytypes fastevent --ignoreexternal
-	stubtest fastevent --allowlist tests/stubtest.txt
+	stubtest fastevent --allowlist tools/stubtest.txt
 	md-dead-link-check --no-color
 	zizmor --offline --quiet .github
 	$(call quietly,check-sdist)

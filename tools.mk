@@ -21,12 +21,13 @@ install $(VENV)/installed: $(VENV)/made
 # On what `make test` installed.
 soak faults proofs ecosystem: | $(VENV)/installed
 soak:
-	FASTEVENT_TEST_SCALE=$(or $(SCALE),10) $(IN) -m pytest $(foreach test,faults model interleavings sending shared,tests/test_$(test).py) $(ARGS)
+	FASTEVENT_TEST_SCALE=$(or $(SCALE),10) $(IN) -m pytest $(foreach test,faults model interleavings sending,tests/search/test_$(test).py) \
+		tests/processes/test_shared.py $(ARGS)
 faults:
 	$(IN) -m pip install --quiet --group peers
-	$(IN) tests/faults_table.py
+	$(IN) tools/faults_table.py
 proofs:
-	CI_PROOFS=1 $(IN) -m pytest tests/test_proofs.py $(ARGS)
+	CI_PROOFS=1 $(IN) -m pytest tests/search/test_proofs.py $(ARGS)
 ecosystem:
 	$(IN) -m pip install --quiet --only-binary :all: --group ecosystem
 	$(IN) -m pytest -k "ecosystem or anyio or joblib" $(ARGS)
@@ -36,11 +37,11 @@ CHECKERS = sanitize tsan valgrind instructions
 $(CHECKERS) coverage: FOR = -$@
 $(CHECKERS) coverage: %: $(VENV)-%/made
 COPY = rm -rf build/$@ && mkdir -p build/$@ && git ls-files -co --exclude-standard -z | xargs -0 cp --parents -t build/$@
-CORE_TESTS = $(patsubst %,tests/test_%.py,contract object waiting waiting_signals parity reason parents callbacks self_setting helpers status \
+CORE_TESTS = $(patsubst %,tests/unit/test_%.py,contract object waiting waiting_signals parity reason parents callbacks self_setting helpers status \
 	signals ticks descriptor)
-ALSO_TRACED = $(patsubst %,tests/test_%.py,waiting_forks leaks callback_blocks)
+ALSO_TRACED = tests/processes/test_waiting_forks.py tests/search/test_leaks.py tests/unit/test_callback_blocks.py
 FLAGS = -g -O1
-RUN = tests/stress.py $(SECONDS)
+RUN = tools/stress.py $(SECONDS)
 # The interpreter's arenas would hide an access to a freed object: PYTHONMALLOC. Its leaks at exit would drown the core's.
 sanitize: FLAGS = -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 sanitize: UNDER = LD_PRELOAD="$(foreach library,libasan libubsan,$(shell $(CC) -print-file-name=$(library).so))" \
@@ -59,7 +60,7 @@ $(CHECKERS):
 	$(COPY)
 	CFLAGS="$(FLAGS)" LDFLAGS="$(FLAGS)" $(IN) -m pip install --quiet --force-reinstall --no-deps ./build/$@
 	$(BEFORE)
-	$(UNDER) $(IN) $(RUN)
+	PYTHONPATH=tests $(UNDER) $(IN) $(RUN)
 # Python 3.10 to 3.12. Cython traces lines only where its source is beside the extension.
 coverage:
 	$(COPY)
@@ -80,11 +81,11 @@ bench: $(VENV)/made
 
 # Other people's suites with the patch and without; these write docs/compatibility.md. NAMES="test_queue ..." takes some.
 stdlib-tests third-party engine thread-cost: $(VENV)/made
-	$(IN) tests/compatibility.py $@ $(NAMES)
+	$(IN) tools/compatibility.py $@ $(NAMES)
 
 # On NAME=debug, i386, s390x ...: writes a line of docs/platforms.md.
 platform:
-	CORE_TESTS="$(CORE_TESTS)" tests/platforms.sh $(NAME)
+	CORE_TESTS="$(CORE_TESTS)" tools/platforms.sh $(NAME)
 
 # For a release, and for all interpreters that are on the PATH or in TOX_DISCOVER.
 check docs dist reproducible wheels test-all: export PATH := $(abspath $(VENV)-tools/bin):$(PATH)

@@ -9,6 +9,7 @@ import threading
 import time
 import traceback
 import warnings
+from pathlib import Path
 from textwrap import dedent
 
 #: In seconds, longer than anything takes on a loaded machine: a test that reaches it hangs.
@@ -19,6 +20,10 @@ SCALE = float(os.environ.get("FASTEVENT_TEST_SCALE", "1"))
 
 #: Whether threads of Python code take turns.
 HAS_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
+
+#: The folder of the tests, and that of the project.
+TESTS = Path(__file__).resolve().parent
+ROOT = TESTS.parent
 
 CORE_SWITCH = {"c": {}, "py": {"FASTEVENT_PURE_PYTHON": "1"}}
 
@@ -184,16 +189,21 @@ def in_child(function):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def child_environment(core="c", **settings):
+    """Return the environment of a Python over *core* that finds this module and its neighbours."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FASTEVENT_", "WORKFLOW_CORE_"))}
+    paths = [os.environ.get("PYTHONPATH"), str(TESTS), str(TESTS / "search")]
+    return {**inherited, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **CORE_SWITCH[core], **settings}
+
+
 def python(code, core="c", *arguments, timeout=TIMEOUT, **environment):
     """Run *code* in a new interpreter over *core*; return what it printed. Whatever it writes to stderr fails the test.
 
     It may import this module, too.
     """
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FASTEVENT_", "WORKFLOW_CORE_"))}
-    inherited["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), os.path.dirname(__file__)]))
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", dedent(code), *arguments],
-        env={**inherited, **CORE_SWITCH[core], **environment},
+        env=child_environment(core, **environment),
         capture_output=True,
         text=True,
         timeout=timeout,

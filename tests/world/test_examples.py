@@ -5,12 +5,11 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
-from helpers import CORE_SWITCH, TIMEOUT
+from helpers import CORE_SWITCH, ROOT, TIMEOUT
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = ROOT / "examples"
 
 
 def start(core, name, *arguments):

@@ -1,6 +1,6 @@
 """Workers that hold shared events are killed and stopped at random, while events are set here and there.
 
-    python tests/shared_chaos.py SECONDS [SEED]
+    PYTHONPATH=tests python tests/processes/shared_chaos.py SECONDS [SEED]
 
 No set may be lost, and no set() may take longer than 50 ms of this process's time. The exit code is 0 and nothing is printed if
 that holds; the seed is printed otherwise. All start methods are used in turn.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from faults import FAULTS, PROCESS_FAULTS
-from helpers import CORE_SWITCH, SCALE
+from helpers import SCALE, child_environment
 
 PROGRAM = Path(__file__).with_name("faults")
 
@@ -65,7 +65,7 @@ def passes(core, name, event, scale):
         pytest.skip("faketime, which sets the clock for one process, is not installed")
     done = subprocess.run(
         [sys.executable, PROGRAM, name, event, str(scale)],
-        env={**os.environ, **CORE_SWITCH[core]},
+        env=child_environment(core),
         capture_output=True,
         text=True,
         timeout=240 * max(1.0, scale),

@@ -4,12 +4,11 @@ import os
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
-from helpers import SCALE
+from helpers import ROOT, SCALE
 
-PROOFS = Path(__file__).parent.parent / "proofs"
+PROOFS = ROOT / "proofs"
 INCOMPLETE = re.compile("max search depth too small|memory limit|out of memory|Search not completed", re.IGNORECASE)
 UNREACHED = re.compile(r"^unreached in (\w+ ?\w*)|, (state \d+), (?!\"-end-\")", re.MULTILINE)
 

@@ -5,7 +5,8 @@ import signal
 import sys
 import warnings
 
-sys.path[0] = os.path.dirname(sys.path[0])  # the folder of the tests
+searches = os.path.dirname(sys.path[0])
+sys.path[:1] = [searches, os.path.dirname(searches)]
 
 from faults import FAULTS, PROCESS_FAULTS  # noqa: E402
 

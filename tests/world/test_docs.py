@@ -5,12 +5,11 @@ import re
 import runpy
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from helpers import CORE_SWITCH, TIMEOUT
+from helpers import CORE_SWITCH, ROOT, TIMEOUT
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = ROOT / "docs"
 PAGES = ["../README.md", "index.md", "guide.md", "howto.md", "async.md", "borders.md"]
 EXAMPLE = r"^###? ([^\n]+)$|^```python\n(.*?)^```\n\n```text\n(.*?)^```"
 

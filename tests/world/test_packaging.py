@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from conftest import CORES
+from helpers import ROOT
 
-ROOT = Path(__file__).parent.parent
 ENGINE = "ddeutil-workflow==0.0.86"
 
 CONTENT = {f"fastevent/{path.name}" for path in (ROOT / "src/fastevent").glob("*.py")} | {

@@ -10,7 +10,7 @@ import threading
 from itertools import count
 
 from helpers import TIMEOUT, SignalAt, interrupt, until
-from processes import Programs, address, context, joined, polls, received, run, waiting, waits
+from programs import Programs, address, context, joined, polls, received, run, waiting, waits
 
 from fastevent import Event, SharedEvent, _connection, _hub, _shared
 

@@ -1,6 +1,6 @@
 """What goes wrong around an event: each fault as a program, for any class with the methods of `threading.Event`.
 
-    python tests/faults NAME [MODULE:CLASS [SCALE]]
+    python tests/search/faults NAME [MODULE:CLASS [SCALE]]
 
 runs one in this interpreter: exit code 0 and nothing printed if the event passed. Some faults hang or crash what is not made
 for them, so each runs in a process of its own, with a limit: `test_faults.py` runs all of them over both cores, `make faults`

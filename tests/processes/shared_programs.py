@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from enum import Enum
 
 from helpers import TIMEOUT, until
-from processes import Programs, context, joined, reason_of, received, run, waiting, waits
+from programs import Programs, context, joined, reason_of, received, run, waiting, waits
 
 from fastevent import EventTimeout, SharedEvent, _hub
 

@@ -1,6 +1,6 @@
 """Programs of several processes, for the tests of SharedEvent.
 
-    METHOD=spawn python tests/shared_programs.py NAME
+    METHOD=spawn PYTHONPATH=tests python tests/processes/shared_programs.py NAME
 
 runs one of them, and so does shared_faults.py. The exit code is 0 and nothing is printed if all went well. METHOD is how
 `multiprocessing` starts a process: fork unless given.

@@ -14,10 +14,9 @@ import threading
 import time
 import weakref
 from itertools import count
-from pathlib import Path
 
 import pytest
-from helpers import CORE_SWITCH, TIMEOUT, SignalAt, Threads, python, until
+from helpers import CORE_SWITCH, ROOT, TIMEOUT, SignalAt, Threads, python, until
 from redis_server import bridge, free_port, module, own_server, prefix, redis, server, until_collected
 
 # What it does
@@ -459,8 +458,8 @@ def test_the_exit_sends_what_an_interrupted_close_left(bridge, module, server, p
 
 # The page and the example
 
-PAGE = Path(__file__).parent.parent / "docs" / "borders.md"
-EXAMPLES = Path(__file__).parent.parent / "examples"
+PAGE = ROOT / "docs" / "borders.md"
+EXAMPLES = ROOT / "examples"
 
 
 def start(core, server, *arguments):

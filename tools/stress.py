@@ -1,6 +1,6 @@
 """Every operation of an event, from many threads at once, for a number of seconds: what valgrind and the sanitizers watch.
 
-    python tests/stress.py 10
+    PYTHONPATH=tests python tools/stress.py 10
 
 The exit code is 0 if no wake-up was lost and every forked child went on well.
 """

@@ -7,13 +7,12 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from conftest import CORES
-from helpers import CORE_SWITCH
+from helpers import CORE_SWITCH, ROOT
 
-REFERENCE = Path(__file__).parent.parent / "docs" / "event-api.md"
+REFERENCE = ROOT / "docs" / "event-api.md"
 
 IMPORTS = "from ddeutil.workflow.event import Event\nimport threading, time\n"
 

@@ -1,9 +1,9 @@
 """Other people's test suites under the patch: what fails with it and not without?
 
-    python tests/compatibility.py stdlib-tests [MODULE ...]   CPython's own, of the interpreter that runs this
-    python tests/compatibility.py third-party [PACKAGE ...]   those of packages that live on events
-    python tests/compatibility.py engine                      that of the workflow engine, and our tests of it
-    python tests/compatibility.py thread-cost                 what it costs to start and join a thread
+    python tools/compatibility.py stdlib-tests [MODULE ...]   CPython's own, of the interpreter that runs this
+    python tools/compatibility.py third-party [PACKAGE ...]   those of packages that live on events
+    python tools/compatibility.py engine                      that of the workflow engine, and our tests of it
+    python tools/compatibility.py thread-cost                 what it costs to start and join a thread
 
 Each suite runs in a virtual environment of its own, without the patch and with it over either core. There the patch comes from
 a `.pth` file: it reaches every Python process that a test starts. A suite with a new failure runs again, both ways, up to three
@@ -349,7 +349,7 @@ def third_party(names: list[str], kept: bool) -> bool:
 def engine(names: list[str], kept: bool) -> bool:
     good = package(ENGINE, "engine", kept)
     python = WORK / ENGINE.requirement.partition("==")[0] / "venv/bin/python"
-    tests = [ROOT / "tests/test_engine.py", ROOT / "tests/test_redis.py", "-k", "engine"]
+    tests = [ROOT / "tests/world/test_engine.py", ROOT / "tests/world/test_redis.py", "-k", "engine"]
     ours = [python, "-m", "pytest", "-p", "no:asyncio", "-rPs", "--show-capture=stdout", *tests]
     return subprocess.run(ours, cwd=ROOT, env=inherited("without")).returncode == 0 and good
 

@@ -18,8 +18,9 @@ from textwrap import shorten
 
 from faults import FAULTS, PROCESS_FAULTS
 
-PROGRAM = Path(__file__).with_name("faults")
-PAGE = Path(__file__).parent.parent / "docs/faults.md"
+ROOT = Path(__file__).resolve().parent.parent
+PROGRAM = ROOT / "tests/search/faults"
+PAGE = ROOT / "docs/faults.md"
 MARKER = "<!-- faults: the rest of the page is made by `make faults` -->\n"
 LIMIT = 40
 SCALE = 0.3
@@ -46,8 +47,8 @@ SHARED = {
 HEADER = """
 Made on CPython {python}, {system}: {versions}.
 
-Each cell is a process that ran one of the programs in `tests/faults`, with {scale} times the numbers that the row names. They
-use only what `threading.Event` has, too:
+Each cell is a process that ran one of the programs in `tests/search/faults`, with {scale} times the numbers that the row
+names. They use only what `threading.Event` has, too:
 
 - ✓: the event passed. No thread was stuck; nothing was lost, too early or left behind.
 - **hangs**: the process did not end within {limit} seconds, several times what it takes.
@@ -92,7 +93,7 @@ def ManagerEvent():
 def outcome(name, path, settings):
     process = subprocess.Popen(
         [sys.executable, PROGRAM, name, path, str(SCALE)],
-        env={**os.environ, "PYTHONPATH": str(PROGRAM.parent), **settings},
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tools"), **settings},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

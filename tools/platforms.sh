@@ -80,7 +80,7 @@ kind = {"Py_GIL_DISABLED": "free-threaded", "Py_DEBUG": "debug"}
 print(platform.python_version(), *(word for name, word in kind.items() if s.get_config_var(name)), sep=", ")'
 
 report() {  # PLATFORM PYTHON TESTS: from the closing line of pytest; fails if a test did
-  local result what=${3//tests\/test_/}
+  local result what=${3//tests\/unit\/test_/}
   what=${what//.py /, }
   [[ $3 != "$core" ]] || what=core
   result=$(sed -n 's/^=* *\([0-9][^=]*\) in [0-9.]*s.*/\1/p' "$at/log" | tail -1)
@@ -187,7 +187,7 @@ emulated() {  # PLATFORM QEMU ARCHITECTURE SUITE PYTHON
   unpack "$at/root" "$4" "$3" "$5" "$5-dev" gcc libc6-dev
   fresh_clone && pure_wheels
   environment=(CFLAGS=-O1)  # the compiler is emulated, too
-  build_and_test "$1" "tests/test_contract.py tests/test_parity.py tests/test_waiting.py" inside "/usr/bin/$5"
+  build_and_test "$1" "tests/unit/test_contract.py tests/unit/test_parity.py tests/unit/test_waiting.py" inside "/usr/bin/$5"
 }
 
 musl() {
@@ -205,7 +205,7 @@ musl() {
 
 pyodide() {
   command -v npm >/dev/null || .ci/need nodejs npm
-  local tests="tests/test_contract.py tests/test_object.py tests/test_reason.py"
+  local tests="tests/unit/test_contract.py tests/unit/test_object.py tests/unit/test_reason.py"
   fresh_clone && pure_wheels
   (cd "$at" && npm install --silent --ignore-scripts --no-audit --no-fund pyodide)
   cat >"$at/test.mjs" <<'J'

@@ -15,7 +15,7 @@ the checks are steps, too, and say what they read.
 A schedule ends only when no thread can make a step. Time passes in `Run.tick` alone, and a timeout may be noticed at any step
 after that.
 
-`tests/test_sending.py` does the same for what sends to other processes, with a `Schedule` and stand-ins of its own.
+`tests/search/test_sending.py` does the same for what sends to other processes, with a `Schedule` and stand-ins of its own.
 
     shared      what the threads share, and what must hold between two states of an event
     schedules   one schedule, and which others have to be tried

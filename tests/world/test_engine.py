@@ -7,10 +7,9 @@ import sys
 import textwrap
 import threading
 import time
-from pathlib import Path
 
 import pytest
-from helpers import CORE_SWITCH, TIMEOUT
+from helpers import CORE_SWITCH, ROOT, TIMEOUT
 
 engine = pytest.importorskip("ddeutil.workflow.workflow", reason="the engine is not installed: make engine does it")
 from ddeutil.workflow import CANCEL, SUCCESS, Workflow  # noqa: E402
@@ -183,7 +182,7 @@ def test_cancelled_by_its_own_timeout(workflow, tasks, Event, fastevent):
     ],
 )
 def test_the_example(core, arguments, expected):
-    example = Path(__file__).parent.parent / "examples/engine.py"
+    example = ROOT / "examples/engine.py"
     environment = {**os.environ, **CORE_SWITCH[core]}
     done = subprocess.run(
         [sys.executable, example, *arguments], env=environment, capture_output=True, text=True, timeout=TIMEOUT

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import CORE_SWITCH, TIMEOUT, python
+from helpers import TIMEOUT, child_environment, python
 
 if not hasattr(os, "fork"):
     pytest.skip("the programs fork", allow_module_level=True)
@@ -29,10 +29,9 @@ def each(programs):
 
 def run(file, arguments, core, directory, method="fork", seconds=2 * TIMEOUT):
     """Run a program, which must print nothing. Return the directories that it leaves behind."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FASTEVENT_", "WORKFLOW_CORE_"))}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-X", "faulthandler", HERE / file, *arguments],
-        env={**inherited, **CORE_SWITCH[core], "TMPDIR": str(directory), "METHOD": method},
+        env=child_environment(core, TMPDIR=str(directory), METHOD=method),
         capture_output=True,
         text=True,
         timeout=seconds,
