@@ -446,7 +446,7 @@ def test_the_exit_sends_what_an_interrupted_close_left(bridge, module, server, p
         events = bridge()
         event, keeper = events.event(f"run{place}"), events._link.keeper
         keeper._needed = lambda: False  # so that close() has something to send
-        module.wait_for_end([keeper.end()], 10**10)
+        module.wait_for_end([keeper.ask_to_end()], 10**10)
         event.set()
         with SignalAt(place, [module.__file__]) as interrupted:
             events.close()
