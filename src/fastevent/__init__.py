@@ -4,10 +4,14 @@ from typing import TYPE_CHECKING, Any
 
 from fastevent._config import check_interval, default_timeout
 from fastevent._core import IMPLEMENTATION
-from fastevent._errors import EventCancelled, EventStatus, EventTimeout
+from fastevent._errors import EventCancelled, EventTimeout
 from fastevent._event import Event
 from fastevent._patch import patch_threading, unpatch_threading
-from fastevent._wait import wait_all, wait_any
+from fastevent._registration import Registration
+from fastevent._several import wait_all, wait_any
+from fastevent._status import EventStatus
+
+_ELSEWHERE = {"RedisEvents": "redis", "PostgresEvents": "postgres", "frozen_clock": "testing", "dump": "debug", "tree": "debug"}
 
 if TYPE_CHECKING:
     from fastevent._shared import SharedEvent
@@ -20,6 +24,7 @@ __all__ = [
     "EventCancelled",
     "EventStatus",
     "EventTimeout",
+    "Registration",
     "SharedEvent",
     "check_interval",
     "default_timeout",
@@ -30,6 +35,12 @@ __all__ = [
 ]
 
 
+for _name in __all__:  # one rule for what `repr()`, pickle and help() show of all that is exported
+    if _name != "SharedEvent" and _name != "IMPLEMENTATION":
+        globals()[_name].__module__ = "fastevent"
+del _name
+
+
 def __getattr__(name: str) -> Any:
     # Imported at its first use, because it needs sockets, and most programs do not.
     if name == "SharedEvent":
@@ -37,6 +48,9 @@ def __getattr__(name: str) -> Any:
 
         globals()[name] = SharedEvent
         return SharedEvent
+    if name in _ELSEWHERE:
+        module = f"fastevent.{_ELSEWHERE[name]}"
+        raise AttributeError(f"{name} is in the module {module}: from {module} import {name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

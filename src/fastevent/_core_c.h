@@ -11,7 +11,7 @@
 
 enum {
     HAS_SUBSCRIBERS = 1,  /* a set() must notify them */
-    HAS_OPTIONS = 2,      /* _fe_init_options() was called */
+    HAS_OPTIONS = 2,      /* take_options() was called */
     SELF_SETTING = 4,     /* set at its deadline */
     HAS_DESCRIPTOR = 8,   /* fileno() was called */
 };

@@ -53,12 +53,13 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 # Kept in C variables, because module globals are cleared at exit before the last finalizers run.
 cdef int64_t LONGEST_WAIT
 cdef object implicit_timeout, ended_error, clear_and_notify, expire, set_and_notify, wake_wakers, State
-cdef object Children, NO_SUBSCRIBERS, Period, event_seconds, longest_wait, wait_seconds
+cdef object Children, NO_SUBSCRIBERS, Period, begin_wait, event_seconds, take_options, wait_seconds
 cdef object new_tuple = tuple.__new__  # a named tuple's own takes three times as long
 from fastevent._config import implicit_timeout
 from fastevent._errors import ended_error
 from fastevent._notify import NO_SUBSCRIBERS, Children, State, clear_and_notify, expire, set_and_notify, wake_wakers
-from fastevent._time import LONGEST_WAIT, Period, event_seconds, longest_wait, wait_seconds
+from fastevent._options import take_options
+from fastevent._time import LONGEST_WAIT, Period, begin_wait, event_seconds, wait_seconds
 
 
 cdef extern from "_core_c.h":
@@ -692,7 +693,7 @@ cdef bint wait_until(EventCore self, int64_t deadline, bint until_timeout) excep
     cdef PyLockStatus status
     cdef int64_t own, now, end, left
     # Returns an int, not a tuple: an allocation here made waking 1,000 threads four times slower without the GIL.
-    cdef int64_t longest = longest_wait()
+    cdef int64_t longest = begin_wait()
     cdef bint self_setting, was_set
     cdef Waiter *waiter = <Waiter *>PyMem_RawMalloc(sizeof(Waiter))
     if waiter == NULL:
@@ -799,7 +800,7 @@ cdef inline int init_timeout(EventCore self, object timeout) except -1:
 cdef int init_event(EventCore self, object timeout, object parents, object set_on_timeout, object name) except -1:
     init_timeout(self, timeout)
     if parents != () or set_on_timeout or name is not None or load_bits_acquire(&self._bits) & (HAS_OPTIONS | HAS_DESCRIPTOR):
-        self._fe_init_options(parents, set_on_timeout, name)
+        take_options(self, EventCore, parents, set_on_timeout, name)
     return 0
 
 

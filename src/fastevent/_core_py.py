@@ -45,7 +45,8 @@ from fastevent._notify import (
     set_and_notify,
     wake_wakers,
 )
-from fastevent._time import LONGEST_WAIT, NEVER, Period, deadline_after, event_seconds, longest_wait, monotonic_ns, wait_seconds
+from fastevent._options import take_options
+from fastevent._time import LONGEST_WAIT, NEVER, Period, begin_wait, deadline_after, event_seconds, monotonic_ns, wait_seconds
 
 _NEXT = "next"  # the only key of `_State.next`; without the GIL, get() may not find it yet although the dict is no longer empty
 _WAKE_ALL = not getattr(sys, "_is_gil_enabled", lambda: True)()
@@ -151,10 +152,6 @@ class _FirstState:
 class EventCore:
     """The flag, the deadline, the reason and the waiters of an event."""
 
-    if TYPE_CHECKING:  # of `Event`
-
-        def _fe_init_options(self, parents: Iterable[EventCore], set_on_timeout: bool, name: str | None) -> None: ...
-
     if not TYPE_CHECKING:
         _fe_children = _fe_callbacks = _fe_wakers = NO_SUBSCRIBERS
         _fe_parents = ()
@@ -169,13 +166,13 @@ class EventCore:
     _fe_state = _FirstState()  # the newest state, or one that it follows from
     _fe_self_setting = False
     _fe_has_descriptor = False
-    _fe_has_options = False  # whether `_fe_init_options()` was called
+    _fe_has_options = False  # whether `take_options()` was called
 
     def __init__(
         self,
         timeout: float | None = None,
         *,
-        parents: Iterable[EventCore] = (),
+        parents: Iterable[Any] = (),
         set_on_timeout: bool = False,
         name: str | None = None,
     ) -> None:
@@ -188,7 +185,7 @@ class EventCore:
                 state = state.next.get(_NEXT, state)
         del state
         if parents != () or set_on_timeout or name is not None or self._fe_has_options or self._fe_has_descriptor:
-            self._fe_init_options(parents, set_on_timeout, name)
+            take_options(self, EventCore, parents, set_on_timeout, name)
 
     def is_set(self) -> bool:
         """Return the flag: True if the event is set, False otherwise.
@@ -300,7 +297,7 @@ class EventCore:
                 raise
 
     def _fe_wait_with(self, waiter: _Waiter, waiters: _Waiters, deadline: int, until_timeout: bool) -> bool:
-        longest = longest_wait()
+        longest = begin_wait()
         while not self._fe_is_over(waiters):
             own_deadline, now = self._fe_deadline(), monotonic_ns()
             if self._fe_self_setting and now >= own_deadline:

@@ -1,11 +1,14 @@
-"""What `check()` raises, what `status()` returns, and the texts in which a reason appears."""
+"""What `check()` raises, and the texts in which a reason appears."""
 
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from fastevent._time import monotonic_ns
+
+if TYPE_CHECKING:
+    from fastevent._core_py import EventCore
 
 
 class EventCancelled(Exception):
@@ -14,51 +17,21 @@ class EventCancelled(Exception):
     `reason` is what `Event.set()` was called with.
     """
 
-    __module__ = "fastevent"
     reason: Any = None
 
 
 class EventTimeout(EventCancelled, TimeoutError):
     """What `Event.check()` raises when the event has timed out; the reason of a self-setting event at its timeout."""
 
-    __module__ = "fastevent"
 
-
-class EventStatus(NamedTuple):
-    """What `Event.status()` returns."""
-
-    name: str | None
-    """The name that the event was made with, or None."""
-    is_set: bool
-    """The flag."""
-    reason: Any
-    """The event's reason, or None."""
-    timed_out: bool
-    """Whether the timeout has passed."""
-    timeout: float | None
-    """The timeout in seconds, or None."""
-    elapsed: float | None
-    """The seconds since the timeout started; None without a timeout."""
-    remaining: float | None
-    """The seconds until a timeout ends the event, as `Event.remaining()` returns them."""
-    waiters: int
-    """How many threads and tasks wait."""
-    callbacks: int
-    """How many callbacks have been added and not been called yet."""
-    children: int
-    """How many events have this one for a parent."""
-    waiting: tuple[str, ...]
-    """The names of the threads and tasks that wait."""
-
-
-def timeout_error(event: Any) -> EventTimeout:
+def timeout_error(event: EventCore) -> EventTimeout:
     """Return the `EventTimeout` that says that the *event* has timed out."""
     seconds = event._fe_period().timeout or 0
     name = event._fe_name
     return EventTimeout(f"timed out after {seconds:g} s" + (f": {name}" if name else ""))
 
 
-def ended_error(event: Any) -> EventCancelled | None:
+def ended_error(event: EventCore) -> EventCancelled | None:
     """Return what `check()` raises, or None if the *event* is neither set nor timed out."""
     _, is_set, reason = event._fe_read()
     if not is_set:

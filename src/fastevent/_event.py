@@ -3,39 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager
-from math import inf
 from reprlib import recursive_repr
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from fastevent import _async, _scopes, _wait
+from fastevent import _async, _descriptor, _scopes, _status, _ticks
 from fastevent._config import check_interval
 from fastevent._core import EventCore, attach
-from fastevent._errors import EventStatus, EventTimeout, describe, one_line
-from fastevent._notify import (
-    add_callback,
-    add_child,
-    count_children,
-    expire,
-    remove_callback,
-    remove_child,
-    restart,
-    schedule,
-    wake_wakers,
-)
-from fastevent._time import NEVER, event_seconds, monotonic_ns, positive_seconds
-
-if TYPE_CHECKING:
-    from threading import Event as ThreadingEvent
-else:
-    # The interpreter's own, even where another copy of this package, or gevent, has replaced it.
-    ThreadingEvent = next((cls for cls in threading.Event.__mro__ if cls.__module__ == "threading"), None)
-    ThreadingEvent = ThreadingEvent or type(threading.main_thread()._started)
+from fastevent._errors import EventTimeout, describe, one_line
+from fastevent._foreign import ThreadingEvent
+from fastevent._notify import restart
+from fastevent._options import take_options
+from fastevent._registration import Registration
+from fastevent._status import EventStatus
+from fastevent._time import NEVER, SAME, event_seconds, monotonic_ns, positive_seconds
 
 _E = TypeVar("_E", bound="Event")
 _T = TypeVar("_T")
+_P = ParamSpec("_P")
 
 
 class _Attribute:
@@ -50,6 +37,41 @@ class _Attribute:
 
     def __get__(self, event: Any, cls: type | None = None) -> Any:
         return self if event is None else self._get(event)
+
+
+class _Timeout(_Attribute):
+    """The attribute `timeout`. Events of our own classes refuse another value, which would change no deadline.
+
+    A subclass, or an event under the patch, may have its own, because `threading.Event` lets it.
+    """
+
+    _is_replaced = False  # whether an event of our own classes has its own
+
+    def __get__(self, event: Any, cls: type | None = None) -> Any:
+        if event is None:
+            return self
+        if self._is_replaced or not _is_ours(type(event)):  # a look at its `__dict__` would make it one, and polls slower
+            return vars(event).get("timeout", self) if "timeout" in vars(event) else self._get(event)
+        return self._get(event)
+
+    def __set__(self, event: Any, value: object) -> None:
+        if _is_ours(type(event)):
+            if not issubclass(threading.Event, EventCore):
+                raise AttributeError(
+                    f"the timeout of an event cannot be set to {value!r}: "
+                    f"call restart_timeout({value!r}), or make an Event({value!r})"
+                )
+            self._is_replaced = True
+        vars(event)["timeout"] = value
+
+    def __delete__(self, event: Any) -> None:
+        if "timeout" not in vars(event):
+            raise AttributeError("the timeout of an event cannot be deleted: restart_timeout(inf) never times out")
+        del vars(event)["timeout"]
+
+
+def _is_ours(cls: type) -> bool:
+    return cls.__module__ == "fastevent" or cls.__module__.startswith("fastevent.")
 
 
 class Event(EventCore, ThreadingEvent):
@@ -77,27 +99,12 @@ class Event(EventCore, ThreadingEvent):
     # The core supplies __init__, is_set, flag, check_timeout, check, set, clear and wait: see `_core_py.py` for their code.
     # Private names begin with `_fe_`, because classes derived from `threading.Event` have names of their own.
 
-    def _fe_init_options(self, parents: Iterable[EventCore], set_on_timeout: bool, name: str | None) -> None:
-        """Do the part of `__init__` that few events need."""
-        if type(parents) is not tuple:
-            if not isinstance(parents, (list, Iterable)):  # most are a list, which is quick to tell
-                raise TypeError(f"parents must be an iterable of fastevent.Event objects, not {parents!r}")
-            parents = tuple(parents)
-        for parent in parents:
-            if not isinstance(parent, Event):
-                raise TypeError(f"a parent must be a fastevent.Event, not {parent!r}")
-        if set_on_timeout and self._fe_period().timeout is None:
-            raise ValueError("set_on_timeout=True needs a timeout, not None")
-        _take_options(self, parents, set_on_timeout, name)
-        if self._fe_has_descriptor:  # an earlier set() is undone, and the descriptor must follow
-            wake_wakers(self)
-
     @_Attribute
     def name(self) -> str | None:
         """The name that the event was made with, or None."""
         return self._fe_name
 
-    @_Attribute
+    @_Timeout
     def timeout(self) -> float | None:
         """The timeout in seconds, or None."""
         return self._fe_period().timeout
@@ -110,7 +117,7 @@ class Event(EventCore, ThreadingEvent):
         """
         return self._fe_read().reason
 
-    def restart_timeout(self, timeout: float = ...) -> bool:  # type: ignore[assignment]
+    def restart_timeout(self, timeout: float = SAME) -> bool:
         """Restart the timeout, with *timeout* as the new number of seconds if given. Return True if that was in time.
 
         If the event is set or has timed out, return False and change nothing. Flag and reason stay. So a watchdog's sign of
@@ -123,21 +130,13 @@ class Event(EventCore, ThreadingEvent):
         """
         given: Any = timeout
         seconds = None
-        if given is not ...:
+        if given is not SAME:
             if given is None:
                 raise TypeError("timeout must be a number of seconds, not None; inf never times out")
             seconds = event_seconds(given)
         elif self._fe_period().timeout is None:
             raise ValueError(f"restart_timeout() without a number needs an event with a timeout, not {self!r}")
         return restart(self, seconds)
-
-    def elapsed(self) -> float | None:
-        """Return the seconds since the timeout started; None without a timeout, as nothing measures time then.
-
-        Thread safety: atomic.
-        """
-        timeout, start, _ = self._fe_period()
-        return None if timeout is None else (monotonic_ns() - start) / 1e9
 
     def remaining(self) -> float | None:
         """Return the seconds until a timeout ends the event: its own, or that of a self-setting ancestor, whichever is first.
@@ -146,40 +145,14 @@ class Event(EventCore, ThreadingEvent):
 
         Thread safety: safe on shared objects.
         """
-        first: tuple[int, float] | None = None
-        seen: set[int] = set()
-        events: list[Any] = [self]
-        for event in events:  # grows as ancestors are found
-            if id(event) not in seen:
-                seen.add(id(event))
-                timeout, _, deadline = event._fe_period()
-                if timeout is not None and (event is self or (event._fe_self_setting and not event._fe_read().is_set)):
-                    first = (deadline, timeout) if first is None else min(first, (deadline, timeout))
-                events.extend(event._fe_parents)
-        if first is None:
-            return None
-        deadline, timeout = first
-        return inf if deadline == NEVER else min(max(0.0, (deadline - monotonic_ns()) / 1e9), timeout)
+        return _status.remaining(self)
 
     def status(self) -> EventStatus:
         """Return all there is to know about the event, as an `EventStatus`, for a monitor to show.
 
         Thread safety: safe on shared objects. Each item was true at some moment of the call, not all at the same one.
         """
-        waiting = _wait.waiting(self)
-        return EventStatus(
-            name=self._fe_name,
-            is_set=self.is_set(),
-            reason=self._fe_read().reason,
-            timed_out=self.check_timeout(),
-            timeout=self._fe_period().timeout,
-            elapsed=Event.elapsed(self),
-            remaining=Event.remaining(self),
-            waiters=len(waiting),
-            callbacks=len(self._fe_callbacks),
-            children=count_children(self),
-            waiting=waiting,
-        )
+        return _status.status(self)
 
     def child(self, timeout: float | None = None, *, name: str | None = None) -> Event:
         """Return a new `Event` with this one for a parent. With a *timeout*, it is self-setting.
@@ -191,42 +164,35 @@ class Event(EventCore, ThreadingEvent):
         child = Event.__new__(Event)
         if timeout is not None:
             child._fe_start_at(event_seconds(timeout), monotonic_ns())
-        _take_options(child, (self,), timeout is not None, name)
+        take_options(child, EventCore, (self,), timeout is not None, name)
         return child
 
-    def add_callback(self: _E, function: Callable[[_E], object]) -> None:
-        """Have *function* called with the event, once, the next time it is set; at once if it is set already.
+    def add_callback(self: _E, function: Callable[[_E], object]) -> Registration:
+        """Have `function(event)` called, once, the next time the event is set; at once if it is set already.
 
         The thread that calls `set()` makes the call, after it has woken the waiters and set the children, in the order in which
-        callbacks were added. If a timeout or a signal of `set_on_signals()` sets the event, a helper thread makes it instead,
-        and so it does for a set that arrives from another process or machine. What *function* raises is logged to the logger
-        `fastevent`, and stops neither the other callbacks nor `set()`.
+        callbacks were added. If a timeout, a signal of `set_on_signals()` or a plain `threading.Event` sets the event, a helper
+        thread makes it instead, and so it does for a set that arrives from another process or machine. What *function* raises
+        is logged to the logger `fastevent`, and stops neither the other callbacks nor `set()`.
+
+        Return a `Registration`: `remove()` takes the function back and says whether that was in time. As a context manager it
+        is removed at the end of the block, where a call that another thread has begun is waited for. The event keeps
+        *function*; it is not kept alive by it, unless *function* itself refers to the event.
 
         Raises `TypeError` if *function* is not callable, or is a coroutine function.
 
         Thread safety: safe on shared objects. No lock is held while a callback runs.
         """
-        add_callback(self, function)
+        return Registration(self, function, None, None)
 
-    def remove_callback(self: _E, function: Callable[[_E], object]) -> int:
-        """Take *function* back. Return how many times it had been added without being called yet.
+    def callback(self, function: Callable[_P, object], /, *args: _P.args, **kwargs: _P.kwargs) -> Registration:
+        """Have `function(*args, **kwargs)` called, once, the next time the event is set; at once if it is set already.
 
-        Thread safety: safe on shared objects. It never waits: a call that has begun goes on.
+        All else is as in `add_callback()`, which calls `function(event)`.
+
+        Thread safety: safe on shared objects. No lock is held while a callback runs.
         """
-        return remove_callback(self, function)
-
-    def callback(self, function: Callable[..., object], /, *args: Any, **kwargs: Any) -> AbstractContextManager[None]:
-        """Return a context manager in which `function(*args, **kwargs)` is called once if the event is set, at once if it is.
-
-        When the block has been left, the function is not running in another thread and will not be called: leaving the block
-        takes back a call that has not begun, and waits for one that has, unless it runs in this very thread. What the function
-        raises is logged. An exception from a signal handler, such as Ctrl-C, ends that waiting, and the promise with it.
-
-        Raises `TypeError` if *function* is not callable, or is a coroutine function.
-
-        Thread safety: safe on shared objects. The context manager itself is for one thread.
-        """
-        return _scopes.callback(self, function, args, kwargs)
+        return Registration(self, function, args, kwargs)
 
     async def wait_async(self, timeout: float | None = None) -> bool:
         """Do what `wait()` does, for a task of `asyncio` or `trio`: other tasks run meanwhile, and no thread is blocked.
@@ -238,7 +204,7 @@ class Event(EventCore, ThreadingEvent):
         """
         return await _async.wait_async(self, timeout)
 
-    def to_thread(self, function: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, _T]:
+    def to_thread(self, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Coroutine[Any, Any, _T]:
         """Run `function(*args, **kwargs)` in a thread, with the context variables of the task. Return or raise what it does.
 
         If the task is cancelled, the event is set, the thread is waited for, and then the cancellation goes on. A further
@@ -262,7 +228,7 @@ class Event(EventCore, ThreadingEvent):
 
         Thread safety: safe on shared objects; the iterator itself is for one thread.
         """
-        return _wait.ticks(self, check_interval() if interval is None else positive_seconds(interval, "interval"))
+        return _ticks.ticks(self, check_interval() if interval is None else positive_seconds(interval, "interval"))
 
     def fileno(self) -> int:
         """Return a file descriptor that is readable while the event is set, for `select`, `selectors` and event loops.
@@ -272,7 +238,7 @@ class Event(EventCore, ThreadingEvent):
 
         Thread safety: safe on shared objects.
         """
-        return _wait.fileno(self)
+        return _descriptor.fileno(self)
 
     def set_on_signals(self: _E, *signals: int) -> AbstractContextManager[_E]:
         """Return a context manager in which the first of the *signals* sets the event; SIGINT and SIGTERM if none is named.
@@ -341,9 +307,8 @@ class Event(EventCore, ThreadingEvent):
             left = timeout if deadline == NEVER else (deadline - monotonic_ns()) / 1e9
             digits = 1 if timeout >= 1 else 3
             state += f", {round(left, digits):g} s of {timeout:g} s left" if left > 0 else f", timed out after {timeout:g} s"
-        module = "fastevent" if type(self) is Event else type(self).__module__
         name = f" {one_line(self._fe_name)!r}" if self._fe_name else ""
-        return f"<{module}.{type(self).__qualname__}{name} at {id(self):#x}: {state}>"
+        return f"<{type(self).__module__}.{type(self).__qualname__}{name} at {id(self):#x}: {state}>"
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         cls = type(self)
@@ -355,28 +320,6 @@ class Event(EventCore, ThreadingEvent):
             f"cannot pickle or copy {self!r}: threads of this process wait for this very object; "
             "a fastevent.SharedEvent can be sent to other processes"
         )
-
-
-def _take_options(event: Any, parents: tuple[Any, ...], set_on_timeout: bool, name: str | None) -> None:
-    """Give the *event* what few events have, and end what an earlier `__init__` began."""
-    if name is not None and not isinstance(name, str):
-        raise TypeError(f"name must be a text, not {name!r}")
-    if event._fe_has_options:
-        for parent in event._fe_parents:
-            remove_child(parent, event)
-        event._fe_parents, event._fe_name, event._fe_self_setting = (), None, False
-    event._fe_has_options = True
-    if name is not None:
-        event._fe_name = name
-    if set_on_timeout:
-        event._fe_self_setting = True
-        schedule(event)
-    if parents:
-        event._fe_parents = parents
-        for parent in parents:
-            add_child(parent, event)
-    if set_on_timeout and Event.check_timeout(event):
-        expire(event)
 
 
 attach(Event)

@@ -15,11 +15,8 @@ where an exception, from a signal handler for instance, interrupted it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from inspect import CO_COROUTINE
 from math import inf
-from types import FunctionType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import ref
 
 from fastevent._callbacks import in_helper
@@ -28,6 +25,9 @@ from fastevent._process import Thread, exists, log, this_thread
 from fastevent._time import NEVER
 from fastevent._timers import timers
 
+if TYPE_CHECKING:
+    from fastevent._core_py import EventCore
+
 #: An event that was set, its count of sets by then, and the reason: what is still to be notified.
 Pending = list[tuple[Any, int, Any]]
 
@@ -35,7 +35,7 @@ Pending = list[tuple[Any, int, Any]]
 Caller = Callable[[Any, object, Callable[[Any], object]], object]
 
 #: What an event has in place of a dict of subscribers before it has the first one.
-NO_SUBSCRIBERS: dict[Any, Any] = {}
+NO_SUBSCRIBERS: Any = {}
 
 #: What stands for a subscriber that was removed after its key had been listed. Loops over subscribers list keys and not items,
 #: because up to Python 3.11 making the tuple of an item may run a finalizer, which may add and remove subscribers.
@@ -71,18 +71,18 @@ class Waker:
         return self.thread is None or exists(self.thread)
 
 
-def call_now(event: Any, key: object, function: Callable[[Any], object]) -> None:
+def call_now(event: EventCore, key: object, function: Callable[[Any], object]) -> None:
     try:
         event._fe_call_once(key, function)
     except Exception:
         log("the callback %r of %r raised", function, event)
 
 
-def call_in_helper(event: Any, key: object, function: Callable[[Any], object]) -> None:
+def call_in_helper(event: EventCore, key: object, function: Callable[[Any], object]) -> None:
     in_helper(call_now, event, key, function)
 
 
-def set_and_notify(event: Any, reason: object = None, only_if_expired: bool = False, call: Caller = call_now) -> None:
+def set_and_notify(event: EventCore, reason: object = None, only_if_expired: bool = False, call: Caller = call_now) -> None:
     """Set the *event* and notify its subscribers. If *only_if_expired*, do so only once its deadline has passed.
 
     *call* decides in which thread callbacks run: `call_now` in this one, `call_in_helper` in a helper.
@@ -95,7 +95,16 @@ def set_and_notify(event: Any, reason: object = None, only_if_expired: bool = Fa
         raise
 
 
-def _set_and_notify(event: Any, reason: object, only_if_expired: bool, call: Caller, pending: Pending) -> None:
+def notify_pending(pending: Pending) -> None:
+    """Notify the subscribers of events that are set. Callbacks run in a helper."""
+    try:
+        _set_and_notify(None, None, False, call_in_helper, pending)
+    except BaseException:
+        _set_and_notify(None, None, False, call_in_helper, pending)
+        raise
+
+
+def _set_and_notify(event: EventCore | None, reason: object, only_if_expired: bool, call: Caller, pending: Pending) -> None:
     # Near the end of the stack, `_fe_try_set()` raises RecursionError before it sets the flag. If it does not raise, there is
     # room to set the children, too.
     if event is not None:
@@ -130,7 +139,7 @@ def _set_and_notify(event: Any, reason: object, only_if_expired: bool, call: Cal
         del error  # it refers to this frame
 
 
-def clear_and_notify(event: Any) -> None:
+def clear_and_notify(event: EventCore) -> None:
     """Clear an event that is self-setting or has a descriptor."""
     if event._fe_self_setting:
         expire(event)  # a deadline that has passed counts, even if no thread has noticed it
@@ -141,19 +150,19 @@ def clear_and_notify(event: Any) -> None:
         raise
 
 
-def _clear_and_notify(event: Any) -> None:
+def _clear_and_notify(event: EventCore) -> None:
     event._fe_reset()
     wake_wakers(event)
     reschedule(event)
 
 
-def expire(event: Any) -> None:
+def expire(event: EventCore) -> None:
     """Set a self-setting event if its deadline has passed and it is not set."""
     if not event._fe_read().is_set:
         set_and_notify(event, timeout_error(event), True, call_in_helper)
 
 
-def schedule(event: Any) -> None:
+def schedule(event: EventCore) -> None:
     """Have a self-setting event set at its deadline. Raises `RuntimeError` where no thread can be started."""
     if event._fe_self_setting:
         deadline = event._fe_deadline()
@@ -161,7 +170,7 @@ def schedule(event: Any) -> None:
             timers.add(deadline, _fire, ref(event))
 
 
-def reschedule(event: Any) -> None:
+def reschedule(event: EventCore) -> None:
     """Do what `schedule()` does. Where no thread can be started any more, `wait()` alone sets the event at its deadline."""
     try:
         schedule(event)
@@ -177,7 +186,7 @@ def _fire(reference: ref[Any]) -> None:
             schedule(event)
 
 
-def restart(event: Any, seconds: float | None) -> bool:
+def restart(event: EventCore, seconds: float | None) -> bool:
     """Restart the timeout of the *event*, with *seconds* as the new one if given. Return whether that came in time."""
     try:
         nearer = event._fe_restart(seconds)
@@ -197,7 +206,7 @@ def restart(event: Any, seconds: float | None) -> bool:
 # Subscribers
 
 
-def wake_wakers(event: Any) -> None:
+def wake_wakers(event: EventCore) -> None:
     for waker in list(event._fe_wakers):
         if not waker.is_here():
             unsubscribe(event, waker)
@@ -213,47 +222,17 @@ def wake_wakers(event: Any) -> None:
                 raise  # a waker that raises once and then not was interrupted by a signal handler
 
 
-def subscribe(event: Any, waker: Waker) -> int:
+def subscribe(event: EventCore, waker: Waker) -> int:
     """Add *waker*. Return the event's count of sets: the event has been set since, or is set, if `_fe_set_since()` says so."""
     registered_at: int = event._fe_register("_fe_wakers", waker, None)
     return registered_at
 
 
-def unsubscribe(event: Any, waker: Waker) -> None:
+def unsubscribe(event: EventCore, waker: Waker) -> None:
     event._fe_wakers.pop(waker, None)
 
 
-def check_callback(function: Any, what: str = "a callback") -> None:
-    """Raise `TypeError` if *function* cannot be called, or is a coroutine function, which does nothing when it is called."""
-    if not callable(function):
-        raise TypeError(f"{what} must be callable, not {function!r}")
-    called = function.func if isinstance(function, partial) else function
-    code = getattr(called, "__code__", None) or getattr(type(called).__call__, "__code__", None)
-    if code is not None and code.co_flags & CO_COROUTINE:
-        raise TypeError(f"{what} must be a plain function, not the coroutine function {function!r}")
-
-
-def add_callback(event: Any, function: Callable[[Any], object]) -> None:
-    """Have *function* called at the next set(); now if the event is set."""
-    if type(function) is not FunctionType or function.__code__.co_flags & CO_COROUTINE:
-        check_callback(function)
-    key = object()
-    if event._fe_set_since(event._fe_register("_fe_callbacks", key, function)):
-        call_now(event, key, function)
-
-
-def remove_callback(event: Any, function: Callable[[Any], object]) -> int:
-    """Remove *function*. Return how many times it had been added and not been called yet."""
-    removed = 0
-    callbacks = event._fe_callbacks
-    for key in list(callbacks):
-        added, _ = callbacks.get(key, _REMOVED)
-        if added == function and callbacks.pop(key, None) is not None:
-            removed += 1
-    return removed
-
-
-def add_child(parent: Any, child: Any) -> None:
+def add_child(parent: EventCore, child: EventCore) -> None:
     """Have every set() of *parent* set *child*; set it now if *parent* is set."""
     key, reference = object(), ref(child)
     registered_at = parent._fe_register("_fe_children", key, reference)
@@ -268,15 +247,11 @@ def add_child(parent: Any, child: Any) -> None:
             set_and_notify(child, reason)
 
 
-def remove_child(parent: Any, child: Any) -> None:
-    children = parent._fe_children
-    for key in list(children.keys()):
-        reference, _ = children.get(key, _REMOVED)
-        if reference() is child:
-            children.pop(key, None)
+def remove_child(parent: EventCore, child: EventCore) -> None:
+    parent._fe_children.remove(child)
 
 
-def count_children(event: Any) -> int:
+def count_children(event: EventCore) -> int:
     return sum(reference() is not None for reference, _ in list(event._fe_children.values()))
 
 
@@ -287,6 +262,12 @@ class Children(dict[object, tuple[ref[Any], int]]):
 
     def __init__(self) -> None:
         self.limit = 64  # at this size, dead children are dropped
+
+    def remove(self, child: EventCore) -> None:
+        for key in list(self.keys()):
+            reference, _ = self.get(key, _REMOVED)
+            if reference() is child:
+                self.pop(key, None)
 
     def drop_dead(self) -> None:
         for key in list(self.keys()):

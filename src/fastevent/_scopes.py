@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from _thread import allocate_lock, get_ident
+from _thread import allocate_lock
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from fastevent._async import Asyncio, Trio, Watch, running_task
-from fastevent._errors import EventCancelled, describe, ended_error
 from fastevent._callbacks import in_helper
-from fastevent._notify import call_now, check_callback, set_and_notify
+from fastevent._errors import EventCancelled, describe, ended_error
+from fastevent._notify import call_now, set_and_notify
 from fastevent._process import log
-from fastevent._time import longest_wait
+from fastevent._registration import check_callback
+from fastevent._time import begin_wait
 
 _E = TypeVar("_E")
 _T = TypeVar("_T")
@@ -120,7 +121,7 @@ class _Calls:
 
     def wait(self) -> None:
         while os.getpid() in list(self._pending.values()):
-            self._token.acquire(True, longest_wait() / 1e9)
+            self._token.acquire(True, begin_wait() / 1e9)
 
 
 # async with
@@ -328,72 +329,3 @@ async def _to_thread(event: Any, function: partial[_T]) -> _T:
         raise
     result: _T = call.result()
     return result
-
-
-# callback
-
-
-class _Callback:
-    """A function with its arguments, which is called once at most, until it is dropped."""
-
-    def __init__(self, function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._function = function
-        self._args = args
-        self._kwargs = kwargs
-        self._first: dict[str, _Call | None] = {}  # its only item is the call, or None if it was dropped before
-
-    def __repr__(self) -> str:
-        return repr(self._function)
-
-    def __call__(self, event: object) -> None:
-        call = _Call()
-        with call.lock:
-            if self._first.setdefault("", call) is call:
-                self._function(*self._args, **self._kwargs)
-
-    def drop(self) -> None:
-        """Prevent the call, unless it has begun."""
-        self._first.setdefault("", None)
-
-    def wait(self) -> None:
-        """Wait for the end of the call, unless this thread makes it, or a fork has left its thread behind."""
-        call = self._first.get("")
-        if call is not None and call.process == os.getpid() and call.thread != get_ident():
-            while not call.lock.acquire(True, longest_wait() / 1e9):
-                pass
-
-
-class _Call:
-    """A call, by the thread that made this object."""
-
-    __slots__ = ("lock", "process", "thread")
-
-    def __init__(self) -> None:
-        self.lock = allocate_lock()  # held during the call
-        self.process = os.getpid()
-        self.thread = get_ident()
-
-
-def callback(
-    event: Any, function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> AbstractContextManager[None]:
-    """What `Event.callback()` does."""
-    check_callback(function)
-    return _registered(event, _Callback(function, args, kwargs))
-
-
-@contextmanager
-def _registered(event: Any, callback: _Callback) -> Iterator[None]:
-    try:
-        if event._fe_set_since(event._fe_register("_fe_callbacks", callback, callback)):
-            call_now(event, callback, callback)
-        yield
-    finally:
-        try:
-            callback.drop()
-        except BaseException:  # from a signal handler
-            callback.drop()
-            raise
-        finally:
-            event._fe_callbacks.pop(callback, None)
-        callback.wait()

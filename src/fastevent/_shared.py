@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from fastevent import _hub
 from fastevent._connection import Home
-from fastevent._core import attach_polls
+from fastevent._core import EventCore, attach_polls
 from fastevent._event import Event
 from fastevent._hub import Key, Reference
 from fastevent._notify import Waker, set_and_notify, subscribe
+from fastevent._options import take_options
 from fastevent._reasons import decode, encode
 
 _numbers = count(1)
@@ -108,7 +109,7 @@ def _arrive(
         if cause is not None:
             set_and_notify(event, decode(json.loads(cause)))
         if self_setting or name is not None:
-            event._fe_init_options((), self_setting, name)
+            take_options(event, EventCore, (), self_setting, name)
         _share(event, key)
     first: SharedEvent = _hub.hub.held(key)[0]  # should it arrive several times at once
     return first

@@ -21,6 +21,10 @@ NEVER = (1 << 63) - 1
 LONGEST_WAIT = 3_600 * 10**9
 
 
+#: In `restart_timeout()`: the number of seconds stays.
+SAME: Any = ...
+
+
 class Period(NamedTuple):
     """The timeout of an event, and the time it runs from and to, on the clock of `time.monotonic_ns()`."""
 
@@ -108,8 +112,10 @@ def deadline_after(start: int, seconds: float) -> int:
 before_wait: list[Callable[[], object]] = []
 
 
-def longest_wait() -> int:
-    """Return how long one native wait may take, in nanoseconds, before the waiter must look at the clock or for signals.
+def begin_wait() -> int:
+    """Begin a wait that may block. Return how long one native wait may take, in nanoseconds.
+
+    After that time, the waiter must look at the clock or for signals.
 
     `LONGEST_WAIT` means that a wait without a deadline needs no timeout at all. On Windows a signal cannot interrupt a native
     wait, so there the main thread looks for signals at every check interval.

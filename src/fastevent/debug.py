@@ -9,8 +9,8 @@ from typing import Any
 
 from fastevent._errors import describe, one_line
 from fastevent._event import Event
+from fastevent._status import waiting
 from fastevent._time import NEVER, monotonic_ns
-from fastevent._wait import waiting
 
 __all__ = ["LoggedEvent", "tree"]
 
@@ -33,7 +33,7 @@ class LoggedEvent(Event):
     ) -> None:
         self._since = monotonic_ns()
         super().__init__(timeout, parents=parents, set_on_timeout=set_on_timeout, name=name)
-        self.add_callback(LoggedEvent._log_change)
+        self._registration = self.add_callback(LoggedEvent._log_change)
 
     def clear(self) -> None:
         """Do what `Event.clear()` does, and log it if the event was set."""
@@ -41,8 +41,8 @@ class LoggedEvent(Event):
         super().clear()
         if was_set or self._fe_read().sets != sets:  # also if a set() came in between
             self._log_change()
-            self.remove_callback(LoggedEvent._log_change)
-            self.add_callback(LoggedEvent._log_change)
+            self._registration.remove()
+            self._registration = self.add_callback(LoggedEvent._log_change)
 
     def _log_change(self) -> None:
         now = monotonic_ns()

@@ -1,0 +1,121 @@
+"""A function that is called once when an event is set."""
+
+from __future__ import annotations
+
+from _thread import allocate_lock, get_ident
+from collections.abc import Callable
+from functools import partial
+from inspect import CO_COROUTINE
+from types import FunctionType, TracebackType
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+from fastevent._notify import call_now
+from fastevent._process import Token, exists, this_thread
+from fastevent._time import begin_wait
+
+if TYPE_CHECKING:
+    from fastevent._core_py import EventCore
+
+
+class Registration:
+    """What `Event.add_callback()` and `Event.callback()` return: a function that is called once when the event is set.
+
+    As a context manager it ends with the block: then the function is not running in another thread, and will not be called.
+
+    It does not keep the event alive. The event keeps it, and so the function, until the call or until `remove()`.
+
+    Thread safety: safe on shared objects.
+    """
+
+    __slots__ = ("__weakref__", "_args", "_claims", "_event", "_function", "_kwargs")
+
+    def __init__(
+        self, event: EventCore, function: Callable[..., object], args: tuple[Any, ...] | None, kwargs: dict[str, Any] | None
+    ) -> None:
+        if type(function) is not FunctionType or function.__code__.co_flags & CO_COROUTINE:
+            check_callback(function)
+        self._event = ref(event)
+        self._function = function
+        self._args = args  # None: the function is called with the event
+        self._kwargs = kwargs
+        # "call": the thread that makes the call, or None if it was removed before. "end": None at the end of the call, or the
+        # token of a thread that waits for that. The first one who writes a key decides.
+        self._claims: dict[str, Any] = {}
+        if event._fe_set_since(event._fe_register("_fe_callbacks", self, self)):
+            call_now(event, self, self)
+
+    def remove(self) -> bool:
+        """Take the function back. Return True if it has not been called and will not be, False if the call has begun.
+
+        Thread safety: safe on shared objects. It never waits: a call that has begun goes on.
+        """
+        in_time = self._claims.setdefault("call", None) is None
+        event = self._event()
+        if event is not None:
+            event._fe_callbacks.pop(self, None)
+        return in_time
+
+    def __enter__(self) -> Registration:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        """Remove the function. Wait for the end of a call that another thread has begun.
+
+        An exception from a signal handler, such as Ctrl-C, ends that waiting, and the promise with it.
+        """
+        try:
+            in_time = self.remove()
+        except BaseException:  # from a signal handler
+            self.remove()
+            raise
+        if not in_time:
+            self._wait()
+
+    def __call__(self, event: EventCore) -> None:
+        thread = this_thread()
+        if self._claims.setdefault("call", thread) is thread:
+            try:
+                if self._args is None or self._kwargs is None:
+                    self._function(event)
+                else:
+                    self._function(*self._args, **self._kwargs)
+            finally:
+                try:
+                    self._end()
+                except BaseException:  # from a signal handler: a thread would wait for ever
+                    self._end()
+                    raise
+
+    def __repr__(self) -> str:
+        return f"<fastevent.Registration of {self._function!r} at {id(self):#x}>"
+
+    def _end(self) -> None:
+        token: Token | None = self._claims.setdefault("end", None)
+        if token is not None:
+            self._claims["over"] = True
+            token.wake()
+
+    def _wait(self) -> None:
+        """Wait for the end of the call, unless this thread makes it, or a fork has left its thread behind."""
+        thread = self._claims["call"]
+        if thread[0] == get_ident() and exists(thread):
+            return
+        token: Token | None = self._claims.setdefault("end", Token(allocate_lock))
+        if token is not None:
+            while exists(thread) and "over" not in self._claims:
+                token.rest(begin_wait())
+            token.wake()  # for another thread that waits
+
+
+def check_callback(function: Any, what: str = "a callback") -> None:
+    """Raise `TypeError` if *function* cannot be called, or is a coroutine function, which does nothing when it is called."""
+    if not callable(function):
+        raise TypeError(f"{what} must be callable, not {function!r}")
+    called = function.func if isinstance(function, partial) else function
+    code = getattr(called, "__code__", None) or getattr(type(called).__call__, "__code__", None)
+    if code is not None and code.co_flags & CO_COROUTINE:
+        raise TypeError(
+            f"{what} must be a plain function, not the coroutine function {function!r}: "
+            "in asyncio, call loop.call_soon_threadsafe(loop.create_task, …) in a plain one"
+        )
