@@ -76,7 +76,7 @@ OPERATIONS = (
     ("Event(parents=(parent,)), made and dropped", "E()", "type(event)(parents=(event,))", OURS),
     (TIMED_CHILD, "E()", "event.child(300)", OURS),
     (CALLBACK, "E()", "event.add_callback(id); event.set(); event.clear()", OURS),
-    ("a callback, added and removed", "E()", "event.add_callback(id); event.remove_callback(id)", OURS),
+    ("a callback, added and removed", "E()", "event.add_callback(id).remove()", OURS),
     ("with event.callback(), entered and left", "E()", "with event.callback(id): pass", OURS),
     ("Event().fileno(), opened and closed", "E", "event().fileno()", OURS),
 )

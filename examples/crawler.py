@@ -37,7 +37,7 @@ def main():
             site = crawl.child(SITE, name=name)
             results += [pool.submit(crawl_page, name, seconds, site) for _ in range(PAGES)]
         outcomes = Counter(result.result() for result in results)
-        took = crawl.elapsed()
+        took = crawl.status().elapsed
     for outcome, count in sorted(outcomes.items()):
         print(f"{count:4} pages of {outcome}")
     print(f"all in {took:.1f} of {CRAWL:g} s")

@@ -85,11 +85,11 @@ def gives_reasons():
 
 
 def subscribes():
-    shared.add_callback(repr)
+    registration = shared.add_callback(repr)
     child = Event(parents=[shared, newest()])
     wait_any([child, shared], 0.0002)
     child.clear()
-    shared.remove_callback(repr)
+    registration.remove()
 
 
 def expires():

@@ -450,13 +450,6 @@ cdef class EventCore:
     def _fe_has_options(self, bint value):
         change_bit(self, HAS_OPTIONS, value)
 
-    def _fe_call_once(self, key, function):
-        """Take the callback of that *key* out and call *function*; do nothing if it has been taken out before."""
-        # No signal handler runs in between, as this is compiled: what one raises cannot lose the callback.
-        cdef dict callbacks = self._fe_callbacks
-        if callbacks.pop(key, None) is not None:
-            function(self)
-
     def _at_fork_reinit(self):
         """Forget the threads that waited when this process was forked; `threading` calls it in the child."""
         lock(self)

@@ -25,10 +25,8 @@ from __future__ import annotations
 import os
 import sys
 from _thread import allocate_lock, get_ident
-from collections import deque
 from collections.abc import Callable, Iterable
-from functools import partial
-from itertools import compress, islice, repeat
+from itertools import islice
 from threading import local
 from typing import TYPE_CHECKING, Any
 
@@ -158,7 +156,7 @@ class EventCore:
         _fe_name = None
     else:
         _fe_children: Children
-        _fe_callbacks: dict[object, tuple[Callable[[Any], object], int]]
+        _fe_callbacks: dict[Any, tuple[Callable[[Any], object], int]]
         _fe_wakers: dict[Waker, tuple[None, int]]
         _fe_parents: tuple[Any, ...]
         _fe_name: str | None
@@ -447,12 +445,6 @@ class EventCore:
     def _fe_waiters(self) -> list[int]:
         """Return the idents of the threads in `wait()`."""
         return [waiter.thread for waiter in list(self._fe_newest().waiters) if waiter.is_here()]
-
-    def _fe_call_once(self, key: object, function: Callable[[Any], object]) -> None:
-        """Take the callback of that *key* out and call *function*; do nothing if it has been taken out before."""
-        # One step in C: an exception from a signal handler cannot come in between and lose the callback.
-        taken = iter(partial(self._fe_callbacks.pop, key, None), None)
-        deque(map(function, compress(repeat(self), taken)), 0)
 
     def _at_fork_reinit(self) -> None:
         """Forget the threads that waited when this process was forked; `threading` calls it in the child."""

@@ -7,9 +7,9 @@ Subscribers stand in three dicts of an event. A key is an object of its own, so 
 counts how often it was set. A subscriber remembers that count from when it registered, and a set() notifies those registered
 before it. A subscriber looks at the event once more after it has registered, because a set() at that moment may have missed it.
 
-Every step may be repeated without harm: a child that is set stays set, a waker may be called at any time, and a callback is
-taken out of its dict by the one thread that calls it. So a set() completes another that is still in progress, and begins again
-where an exception, from a signal handler for instance, interrupted it.
+Every step may be repeated without harm: a child that is set stays set, a waker may be called at any time, and a registration
+calls its function once. So a set() completes another that is still in progress, and begins again where an exception, from a
+signal handler for instance, interrupted it.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Waker:
 
 def call_now(event: EventCore, key: object, function: Callable[[Any], object]) -> None:
     try:
-        event._fe_call_once(key, function)
+        function(event)
     except Exception:
         log("the callback %r of %r raised", function, event)
 

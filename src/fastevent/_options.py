@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from fastevent._foreign import add_foreign_child, is_foreign, remove_foreign_child
+from fastevent._foreign import ThreadingEvent, add_foreign_child, is_foreign, remove_foreign_child
 from fastevent._notify import add_child, expire, remove_child, schedule, wake_wakers
 from fastevent._time import monotonic_ns
 
@@ -21,7 +21,8 @@ def take_options(event: EventCore, core: type[Any], parents: Iterable[Any], set_
         parents = tuple(parents)
     for parent in parents:
         if not isinstance(parent, core) and not is_foreign(parent):
-            raise TypeError(f"a parent must be a fastevent.Event or a threading.Event, not {parent!r}")
+            shown = object.__repr__(parent) if isinstance(parent, ThreadingEvent) else repr(parent)  # its own may fail
+            raise TypeError(f"a parent must be a fastevent.Event or a threading.Event, not {shown}")
     if name is not None and not isinstance(name, str):
         raise TypeError(f"name must be a str, not {name!r}")
     if event._fe_has_options:

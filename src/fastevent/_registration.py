@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from fastevent._notify import call_now
-from fastevent._process import Token, exists, this_thread
+from fastevent._process import Thread, Token, exists, this_thread
 from fastevent._time import begin_wait
 
 if TYPE_CHECKING:
@@ -42,8 +42,12 @@ class Registration:
         # "call": the thread that makes the call, or None if it was removed before. "end": None at the end of the call, or the
         # token of a thread that waits for that. The first one who writes a key decides.
         self._claims: dict[str, Any] = {}
-        if event._fe_set_since(event._fe_register("_fe_callbacks", self, self)):
-            call_now(event, self, self)
+        try:
+            if event._fe_set_since(event._fe_register("_fe_callbacks", self, self)):
+                call_now(event, self, self)
+        except BaseException:  # from a signal handler: the caller gets no registration
+            self.remove()
+            raise
 
     def remove(self) -> bool:
         """Take the function back. Return True if it has not been called and will not be, False if the call has begun.
@@ -73,24 +77,37 @@ class Registration:
             self._wait()
 
     def __call__(self, event: EventCore) -> None:
-        thread = this_thread()
-        if self._claims.setdefault("call", thread) is thread:
-            try:
+        """Call the function, unless that has been done or it was removed."""
+        thread, has_begun = this_thread(), False
+        try:
+            if self._claims.setdefault("call", thread) is thread:
+                has_begun = True
                 if self._args is None or self._kwargs is None:
                     self._function(event)
                 else:
                     self._function(*self._args, **self._kwargs)
-            finally:
-                try:
-                    self._end()
-                except BaseException:  # from a signal handler: a thread would wait for ever
-                    self._end()
-                    raise
+        finally:
+            try:
+                self._end(event, thread, has_begun)
+            except BaseException:  # from a signal handler: a thread would wait for ever
+                self._end(event, thread, has_begun)
+                raise
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the call has not begun, and may still come."""
+        return "call" not in self._claims
 
     def __repr__(self) -> str:
         return f"<fastevent.Registration of {self._function!r} at {id(self):#x}>"
 
-    def _end(self) -> None:
+    def _end(self, event: EventCore, thread: Thread, has_begun: bool) -> None:
+        if self._claims.get("call") is not thread:
+            return
+        if not has_begun:  # a signal handler has raised before: `set_and_notify()` makes another attempt
+            self._claims.pop("call", None)
+            return
+        event._fe_callbacks.pop(self, None)  # only now, so that no interruption loses the call
         token: Token | None = self._claims.setdefault("end", None)
         if token is not None:
             self._claims["over"] = True

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from fastevent._core import EventCore
+from fastevent._foreign import ThreadingEvent
 from fastevent._notify import Waker, expire, subscribe, unsubscribe
 from fastevent._process import Token, at_fork
 from fastevent._time import LONGEST_WAIT, NEVER, begin_wait, deadline_after, monotonic_ns, wait_seconds
@@ -49,7 +50,8 @@ def _listed(events: Iterable[_E]) -> list[_E]:
     events = list(events)
     for event in events:
         if not isinstance(event, EventCore):
-            raise TypeError(f"only a fastevent.Event can be waited for together with others, not {event!r}")
+            hint = ": make an Event(parents=[…]) of it, and wait for that" if isinstance(event, ThreadingEvent) else ""
+            raise TypeError(f"only a fastevent.Event can be waited for together with others, not {event!r}{hint}")
     return events
 
 

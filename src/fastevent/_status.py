@@ -51,7 +51,7 @@ def status(event: EventCore) -> EventStatus:
         elapsed=None if timeout is None else (monotonic_ns() - start) / 1e9,
         remaining=remaining(event),
         waiters=len(names),
-        callbacks=len(event._fe_callbacks),
+        callbacks=sum(registration.is_pending for registration in list(event._fe_callbacks)),
         children=count_children(event),
         waiting=names,
     )

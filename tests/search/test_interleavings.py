@@ -109,7 +109,7 @@ def adds_a_child_and_a_callback(run):
 
 
 def adds_and_removes_a_callback(run):
-    run.remove_callback(run.add_callback())
+    run.remove(*run.add_callback())
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ CALLS = {
     "attributes": lambda e: (setattr(e, "label", []), delattr(e, "label")),
     "reason": lambda e: (e.set(["why"]), e.reason, e.clear(), e.set(reason=e), e.clear()),
     "check": lambda e: (e.check(), e.set("why"), raised(e.check), e.clear()),
-    "callbacks": lambda e: (e.add_callback(len), e.remove_callback(len), e.add_callback(repr), e.set(), e.clear()),
+    "callbacks": lambda e: (e.add_callback(len).remove(), e.add_callback(repr), e.set(), e.clear()),
     "children": lambda e: (type(e)(parents=[e]), e.set(), e.clear(), e.status()),
     "restart_timeout": lambda e: (e.__init__(9), e.restart_timeout(), e.restart_timeout(300), e.__init__()),
     "self-setting, expired": lambda e: type(e)(0, set_on_timeout=True).is_set(),

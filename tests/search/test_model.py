@@ -40,6 +40,7 @@ class Machine(RuleBasedStateMachine):
         self.flag = False
         self.reason = None
         self.waiters = []
+        self.registrations = []  # with the numbers of their functions
         self.pending = []  # the calls that are to come
         self.calls = []
         self.expected_calls = []
@@ -77,12 +78,14 @@ class Machine(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 3))
     def add_a_callback(self, number):
-        self.event.add_callback(self.called[number])
+        self.registrations.append((number, self.event.add_callback(self.called[number])))
         (self.expected_calls if self.flag else self.pending).append(number)
 
     @rule(number=st.integers(0, 3))
     def remove_a_callback(self, number):
-        assert self.event.remove_callback(self.called[number]) == self.pending.count(number)
+        removed = [registration.remove() for other, registration in self.registrations if other == number]
+        assert removed.count(True) == self.pending.count(number)
+        self.registrations = [item for item in self.registrations if item[0] != number]
         self.pending = [other for other in self.pending if other != number]
 
     @property

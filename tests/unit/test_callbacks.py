@@ -2,13 +2,14 @@
 
 import gc
 import logging
+import re
 import sys
 import threading
 import weakref
 from functools import partial
 
 import pytest
-from helpers import TIMEOUT, Threads, python
+from helpers import TIMEOUT, Threads, python, until
 
 
 def test_callbacks_are_called_once_in_order(Event):
@@ -48,13 +49,13 @@ def test_a_callback_runs_in_the_setting_thread(Event):
 
 
 def test_a_callback_may_do_anything(Event):
-    event, other, calls = Event(), Event(), []
+    event, other, calls, registrations = Event(), Event(), [], []
 
     def callback(event):
         calls.append(event.wait(0))
         event.clear()
-        event.add_callback(calls.append)
-        event.remove_callback(calls.append)
+        registrations.append(event.add_callback(calls.append))
+        registrations[-1].remove()
         event.set("again")
         other.set()
 
@@ -141,58 +142,93 @@ def test_a_log_line_needs_no_subclass(Event, caplog):
     assert "set: why" in caplog.text
 
 
-# remove_callback()
+# Registrations
 
 
 def test_a_removed_callback_is_not_called(Event):
     event, calls = Event(), []
-    event.add_callback(calls.append)
-    event.add_callback(print)
-    event.add_callback(calls.append)
-    assert event.remove_callback(calls.append) == 2
-    assert event.remove_callback(calls.append) == 0
-    event.remove_callback(print)
+    first, second, other = event.add_callback(calls.append), event.callback(calls.append, 1), event.add_callback(calls.append)
+    assert first.remove() is second.remove() is first.remove() is True
+    assert event.status().callbacks == 1
     event.set()
-    assert calls == [] and event.remove_callback(print) == 0 and Event().remove_callback(print) == 0
+    assert calls == [event] and first.remove() is True and other.remove() is False
+
+
+def test_both_kinds_call_at_once_if_the_event_is_set(Event):
+    event, calls = Event(), []
+    event.set()
+    assert event.add_callback(calls.append).remove() is event.callback(calls.append, 1).remove() is False
+    assert calls == [event, 1]
+
+
+def test_a_registration_and_its_event_form_no_cycle(Event):
+    """Neither keeps the other: without the garbage collector, what is dropped is freed."""
+    gc.collect()
+    gc.disable()
+    try:
+        event, calls = Event(), []
+        registration = event.add_callback(calls.append)
+        references = weakref.ref(event), weakref.ref(registration)
+        del event
+        until(lambda: references[0]() is None)
+        assert registration.remove() is True and not calls
+        del registration
+        until(lambda: references[1]() is None)
+    finally:
+        gc.enable()
+
+
+def test_a_registration_shows_its_function(Event):
+    assert re.search(r"^<fastevent\.Registration of <built-in function print> at 0x\w+>$", repr(Event().add_callback(print)))
 
 
 def test_a_callback_may_remove_the_next_one(Event):
-    event, calls = Event(), []
-    event.add_callback(lambda event: calls.append(event.remove_callback(calls.extend)))
-    event.add_callback(calls.extend)
+    event, calls, registrations = Event(), [], []
+    event.add_callback(lambda event: calls.append(registrations[0].remove()))
+    registrations.append(event.add_callback(calls.extend))
     event.set()
-    assert calls == [1]
+    assert calls == [True]
 
 
-def test_remove_callback_waits_for_no_call(Event):
+def test_remove_waits_for_no_call(Event):
     event, begun, go_on = Event(), threading.Event(), threading.Event()
 
     def callback(event):
         begun.set()
         assert go_on.wait(TIMEOUT)
 
-    event.add_callback(callback)
+    registration = event.add_callback(callback)
     with Threads(event.set):
         assert begun.wait(TIMEOUT)
-        assert event.remove_callback(callback) == 0
+        assert registration.remove() is False
         go_on.set()
 
 
-def test_callbacks_may_come_during_a_removal(Event):
+def test_a_function_is_never_compared(Event):
     class Busy:
         def __call__(self, event):
             raise AssertionError("it was removed")
 
         def __eq__(self, other):
-            event.add_callback(calls.append)
-            return self is other
+            raise AssertionError("it was compared")
 
-    event, calls, busy = Event(), [], Busy()
-    event.add_callback(busy)
-    event.add_callback(busy)
-    assert event.remove_callback(busy) == 2
+    event, busy = Event(), Busy()
+    first, second = event.add_callback(busy), event.add_callback(busy)
+    assert first.remove() and second.remove()
     event.set()
-    assert calls == [event] * 2
+
+
+def test_of_a_removal_and_a_set_one_wins(Event, tiny_switch_interval):
+    for _ in range(200):
+        event, calls, in_time = Event(), [], []
+        registration = event.add_callback(calls.append)
+
+        def removes(registration=registration, in_time=in_time):
+            in_time.append(registration.remove())
+
+        with Threads(event.set, removes):
+            pass
+        assert in_time == [not calls]
 
 
 def test_a_dropped_event_drops_its_callbacks(Event):

@@ -11,7 +11,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from helpers import deadline
+from helpers import deadline, python
 
 try:
     import numpy
@@ -221,7 +221,7 @@ def test_start_time_is_exact(Event):
     assert event._start_time == 1e6
 
 
-@pytest.mark.parametrize("name", ["_event", "_timeout", "_start_time", "name", "timeout", "reason"])
+@pytest.mark.parametrize("name", ["_event", "_timeout", "_start_time", "name", "reason"])
 def test_attributes_give_way_to_an_instances_own(Event, name):
     event = Event()
     before = getattr(event, name)
@@ -313,3 +313,39 @@ def test_wait_does_what_threading_event_does(Event, argument):
         assert ours is False
     else:
         assert ours == theirs
+
+
+# The timeout cannot be assigned
+
+
+def test_assigning_the_timeout_says_what_to_write(Event):
+    event = Event(5)
+    with pytest.raises(AttributeError, match=r"cannot be set to 7: call restart_timeout\(7\), or make an Event\(7\)$"):
+        event.timeout = 7
+    with pytest.raises(AttributeError, match="restart_timeout"):
+        del event.timeout
+    assert event.timeout == 5 and "timeout" not in vars(event)
+
+
+def test_a_subclass_may_assign_it(Event):
+    class Task(Event):
+        pass
+
+    task = Task(5)
+    assert task.timeout == 5.0
+    task.timeout = "mine"
+    assert task.timeout == "mine" and task.status().timeout == 5.0
+    del task.timeout
+    assert task.timeout == 5.0
+
+
+def test_under_the_patch_it_may_be_assigned(core):
+    code = """
+    import threading
+    from fastevent import patch_threading
+    patch_threading()
+    event = threading.Event()
+    event.timeout = 5
+    assert event.timeout == 5 and threading.Event().timeout is None
+    """
+    python(code, core)

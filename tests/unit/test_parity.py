@@ -10,7 +10,7 @@ pytestmark = pytest.mark.skipif("c" not in CORES, reason="the Python core is alo
 
 PUBLIC = ["set", "clear", "is_set", "wait", "check_timeout", "check", "isSet", "flag", "reason"]
 PUBLIC += ["_fe_try_set", "_fe_reset", "_fe_restart", "_fe_register", "_fe_set_since", "_fe_read", "_fe_period"]
-PUBLIC += ["_fe_deadline", "_fe_waiters", "_fe_call_once", "_at_fork_reinit"]
+PUBLIC += ["_fe_deadline", "_fe_waiters", "_at_fork_reinit"]
 
 
 @pytest.fixture

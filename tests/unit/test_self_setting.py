@@ -23,11 +23,13 @@ def test_an_event_sets_itself_at_its_deadline(fastevent):
         event.check()
 
 
-def test_it_needs_a_timeout(Event):
-    event = Event()
-    with pytest.raises(ValueError, match=r"^set_on_timeout=True needs a timeout, not None$"):
-        Event(parents=[event], set_on_timeout=True)
-    assert event.status().children == 0
+def test_without_a_timeout_it_gets_one_later(Event):
+    """As an optional `--limit` may be None."""
+    event = Event(None, set_on_timeout=True)
+    assert event.timeout is event.remaining() is None and not event.check_timeout() and not event.wait(0)
+    assert event.restart_timeout(0.01) is True
+    until(event.is_set)
+    assert str(event.reason) == "timed out after 0.01 s"
 
 
 def test_the_default_timeout_will_do(core):
@@ -366,7 +368,7 @@ def test_restart_timeout_counts_from_the_call(Event):
         assert event.restart_timeout(500) is True and event.timeout == 500.0 and 490 < event.remaining() <= 500
         assert event.restart_timeout(timeout=inf) is True and event.timeout == event.remaining() == inf
         assert event.restart_timeout(20) is True and 10 < event.remaining() <= 20
-        assert event.elapsed() < 10
+        assert event.status().elapsed < 10
 
 
 def test_restart_timeout_may_give_a_first_timeout(Event):

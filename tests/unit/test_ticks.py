@@ -70,8 +70,8 @@ def test_ticks_keep_to_their_grid(Event, modules, monkeypatch):
     def pause(unset, sets, enough, end):
         now[0] = max(now[0], end(unset.values()))
 
-    monkeypatch.setattr(modules._wait, "monotonic_ns", lambda: now[0])
-    monkeypatch.setattr(modules._wait, "_wait_while_unset", pause)
+    monkeypatch.setattr(modules._ticks, "monotonic_ns", lambda: now[0])
+    monkeypatch.setattr(modules._ticks, "wait_while_unset", pause)
     for tick in Event().ticks(10e-9):
         seen.append((tick, now[0]))
         if (lasts := next(rounds, None)) is None:

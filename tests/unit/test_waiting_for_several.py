@@ -3,7 +3,6 @@
 import signal
 import threading
 import time
-from unittest import mock
 
 import pytest
 from helpers import TIMEOUT, Threads, deadline, python, until, until_deadline, until_waiting
@@ -54,7 +53,7 @@ def test_any_times_out(fastevent, timeout):
 
 
 def test_a_long_wait_takes_several_native_ones(fastevent, modules, monkeypatch):
-    for module in modules._time, modules._wait:
+    for module in modules._time, modules._several, modules._process:
         monkeypatch.setattr(module, "LONGEST_WAIT", 10**7)
     answers = []
     with Threads(lambda: answers.append(fastevent.wait_any([fastevent.Event()], 0.05))):
@@ -262,7 +261,7 @@ def test_a_waiter_is_no_callback(fastevent):
     event, answers = fastevent.Event(), []
     with Threads(lambda: answers.append(fastevent.wait_any([event], TIMEOUT))):
         until_waiting(event)
-        assert event.remove_callback(mock.ANY) == 0 and event.status().callbacks == 0
+        assert event.status().callbacks == 0
         event.set()
     assert answers == [[event]]
 

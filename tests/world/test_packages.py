@@ -52,7 +52,7 @@ def takes(seconds, answer, call):
 event = Event(3600)
 jump(7200)
 for event in event, old:
-    assert not event.check_timeout() and event.elapsed() < 1000 and event.remaining() > 2600, event
+    assert not event.check_timeout() and event.status().elapsed < 1000 and event.remaining() > 2600, event
 takes(0.02, False, lambda: Event().wait(0.02))
 takes(0.02, False, lambda: Event(0.02).wait())
 takes(0.02, True, lambda: Event(0.02, set_on_timeout=True).wait())

@@ -1,10 +1,10 @@
 """Every schedule of a few threads over the source itself: a stateless model checker.
 
-The sources of `_notify`, `_core_py`, `_wait` and `_event` run on real threads, one at a time. What these share is replaced: an
-empty dict display makes a `Table`, and locks, the clock and the attributes that change are stand-ins. Each operation on one of
-those is a step: the thread stops before it and says what the step will read and write, and the explorer chooses which thread
-makes the next step. All else is local to a thread or constant, so stopping there as well would lead to no other outcome. The
-steps are the operations that are atomic in Python.
+The sources of `_notify`, `_core_py`, `_registration`, `_several` and `_event` run on real threads, one at a time. What these
+share is replaced: an empty dict display makes a `Table`, and locks, the clock and the attributes that change are stand-ins.
+Each operation on one of those is a step: the thread stops before it and says what the step will read and write, and the
+explorer chooses which thread makes the next step. All else is local to a thread or constant, so stopping there as well would
+lead to no other outcome. The steps are the operations that are atomic in Python.
 
 All choices that matter are tried, depth first, by running the same threads again. Two steps that touch nothing in common, or
 only read it, lead to the same state in either order, so of the schedules that differ in such orders alone one is enough. Only

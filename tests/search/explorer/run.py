@@ -164,7 +164,7 @@ class Run(Schedule):
         self.children.append(child)
 
     def add_callback(self):
-        """Add a callback and return it. A set() calls it that is in progress or is yet to come."""
+        """Add a callback and return its registration. A set() calls it that is in progress or is yet to come."""
         history = self.history
         first = None
         calls = []
@@ -178,15 +178,16 @@ class Run(Schedule):
         def add_callback():
             nonlocal first
             first = max(len(history.states) - 1, 0)
-            self.event.add_callback(callback)
+            return self.event.add_callback(callback)
 
-        self.callbacks.append((callback, calls, []))
-        self.during("add_callback()", add_callback)
-        return callback
+        gone = []
+        self.callbacks.append((callback, calls, gone))
+        registration, _ = self.during("add_callback()", add_callback)
+        return registration, gone
 
-    def remove_callback(self, callback):
-        removed, _ = self.during("remove_callback()", lambda: self.event.remove_callback(callback))
-        next(gone for known, _, gone in self.callbacks if known is callback).extend([self.event] * removed)
+    def remove(self, registration, gone):
+        in_time, _ = self.during("remove()", registration.remove)
+        gone.extend([self.event] * in_time)
 
     def tick(self):
         """Let a second pass."""

@@ -9,12 +9,13 @@ from types import ModuleType, SimpleNamespace
 from unittest import mock
 
 import fastevent
-from fastevent import _core, _core_py, _event, _notify, _wait
+from fastevent import _core, _core_py, _event, _foreign, _notify, _options, _registration, _several
 
 SECOND = 10**9
 TIMED_OUT = "timed out"  # the reason of an event that is set by its timeout
 
-_MODULES = (_notify, _core_py, _core, _wait, _event)  # each needs those before it
+#: Each needs those before it.
+_MODULES = (_notify, _foreign, _options, _core_py, _core, _registration, _several, _event)
 FILES = {module.__file__ for module in _MODULES}
 
 #: The run in progress, or None.
@@ -56,11 +57,14 @@ def load(plant=None, window=None, watch=lambda code: None):
             code = compile(ast.fix_missing_locations(tree), original.__file__, "exec")
             watch(code)
             exec(code, vars(module))
-    core, notify, wait, event = (loaded[name] for name in ("_core_py", "_notify", "_wait", "_event"))
-    for module in core, wait:
+    names = "_core_py", "_notify", "_registration", "_several", "_event"
+    core, notify, registration, several, event = (loaded[name] for name in names)
+    for module in core, registration, several:
         module.allocate_lock = Lock
         module.get_ident = lambda: current.run.current
-    for module in core, wait, event:
+    registration.this_thread = lambda: (current.run.current,)
+    registration.exists = bool
+    for module in core, several, event:
         module.monotonic_ns = monotonic_ns
     core._State.__setattr__ = _set_once
     core.EventCore._fe_state = SomeState(vars(core.EventCore)["_fe_state"])
@@ -68,8 +72,9 @@ def load(plant=None, window=None, watch=lambda code: None):
         setattr(core.EventCore, name, Attribute(name, vars(core.EventCore)[name]))
     notify.timeout_error = lambda _: TIMED_OUT
     notify.timers = Timers()
-    notify.call_in_helper = lambda function, *arguments: function(*arguments)
-    core.Event, core.notify, core.wait_any = event.Event, notify, wait.wait_any
+    notify.in_helper = lambda function, *arguments: function(*arguments)
+    core.Event, core.notify, core.wait_any = event.Event, notify, several.wait_any
+    core.Registration = registration.Registration
     if window is not None:
         core._WINDOW = window
     if plant is not None:
@@ -269,7 +274,8 @@ class Timers:
     def helper(self):
         return self
 
-    def run(self):
+    @property
+    def life(self):
         return self  # as if the thread ran
 
     def add(self, deadline, fire, reference):
