@@ -1,6 +1,6 @@
 # The targets behind those of the Makefile.
 
-.PHONY: dist proofs install # the first two are folders, too
+.PHONY: announce install install-all dist proofs # the last two are folders, too
 .NOTPARALLEL:
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 quietly = log=$$($(1) 2>&1) || { echo "$$log"; exit 1; } # shows what a command prints only if it fails
@@ -11,26 +11,42 @@ quietly = log=$$($(1) 2>&1) || { echo "$$log"; exit 1; } # shows what a command 
 	$*/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	@touch $@
 
+announce:
+	@echo 'make $(MAKECMDGOALS): $(SAYS)'
+	@$(PYTHON) tests/needs.py
+
 install $(VENV)/installed: $(VENV)/made
 	$(IN) -m pip install --quiet --only-binary :all: --group test
 	rm -rf dist/
 	$(call quietly,$(IN) -m build --outdir dist/ .)
 	$(IN) -m pip install --quiet --force-reinstall --no-deps dist/*.whl
 	@touch $(VENV)/installed
+install-all: install
+	$(IN) -m pip install --quiet --only-binary :all: --group test-all
+
+# After `make test`, of the others: .ci/run.
+test-more: | $(VENV)/installed
+	$(IN) -m pip install --quiet --only-binary :all: --group test-all
+	$(IN) -m pytest $(wildcard tests/*/) --deselect tests/unit $(ARGS)
+
+# The sources as they are, and the core beside them. Only a change of what is compiled installs again.
+$(VENV)-quick/installed: $(VENV)-quick/made $(wildcard src/fastevent/_core_c.pyx src/fastevent/*.h src/fastevent/*.pxd) setup.py pyproject.toml
+	$(@D)/bin/python -m pip install --quiet --only-binary :all: --group test
+	$(@D)/bin/python -m pip install --quiet --no-deps --editable .
+	@touch $@
 
 # On what `make test` installed.
 soak faults proofs ecosystem: | $(VENV)/installed
 soak:
-	FASTEVENT_TEST_SCALE=$(or $(SCALE),10) $(IN) -m pytest $(foreach test,faults model interleavings sending,tests/search/test_$(test).py) \
-		tests/processes/test_shared.py $(ARGS)
+	FASTEVENT_TEST_SCALE=$(or $(SCALE),10) $(IN) -m pytest tests/search tests/processes $(ARGS)
 faults:
 	$(IN) -m pip install --quiet --group peers
 	$(IN) tools/faults_table.py
 proofs:
-	CI_PROOFS=1 $(IN) -m pytest tests/search/test_proofs.py $(ARGS)
+	FASTEVENT_TEST_COMPLETE=1 $(IN) -m pytest tests/search/test_proofs.py $(ARGS)
 ecosystem:
 	$(IN) -m pip install --quiet --only-binary :all: --group ecosystem
-	$(IN) -m pytest -k "ecosystem or anyio or joblib" $(ARGS)
+	$(IN) -m pytest tests -k "ecosystem or anyio or joblib" $(ARGS)
 
 # On a core that is compiled with FLAGS, from a copy of the sources: BEFORE, then RUN under a tool.
 CHECKERS = sanitize tsan valgrind instructions
@@ -87,9 +103,9 @@ stdlib-tests third-party engine thread-cost: $(VENV)/made
 platform:
 	CORE_TESTS="$(CORE_TESTS)" tools/platforms.sh $(NAME)
 
-# For a release, and for all interpreters that are on the PATH or in TOX_DISCOVER.
-check docs dist reproducible wheels test-all: export PATH := $(abspath $(VENV)-tools/bin):$(PATH)
-dist reproducible test-all: $(VENV)-tools/installed
+# For a release.
+check style docs dist reproducible wheel: export PATH := $(abspath $(VENV)-tools/bin):$(PATH)
+dist reproducible: $(VENV)-tools/installed
 $(VENV)-tools/installed: $(VENV)-tools/made pyproject.toml
 	$(@D)/bin/python -m pip install --quiet --upgrade --group check --group release
 	@touch $@
@@ -106,8 +122,11 @@ reproducible:
 	git clone --quiet . build/one && $(MAKE) -C build/one dist VENV=$(abspath $(VENV))
 	umask 077 && git clone --quiet . build/two && TZ=Asia/Tokyo $(MAKE) -C build/two dist VENV=$(abspath $(VENV))
 	diff -r build/one/dist build/two/dist && sha256sum build/one/dist/*
-test-all wheels: export TOX_DISCOVER ?= $(shell echo $(wildcard $(HOME)/.pyenv/versions/3.*/bin/python) | tr ' ' ,)
-test-all:
-	tox run -f test $(if $(ARGS),-- $(ARGS))
-wheels: dist
-	tox run -f wheel $(if $(ARGS),-- $(ARGS))
+# The wheel of PYTHON as release.yml publishes it, fit for any Linux, in dist/ beside the sdist; and the fast tests on it.
+wheel: FOR = -wheel
+wheel: dist $(VENV)-wheel/made
+	rm -rf build/wheel && $(IN) -m pip wheel --quiet --no-deps --wheel-dir build/wheel dist/*.tar.gz
+	auditwheel repair --strip --wheel-dir dist build/wheel/*.whl
+	$(IN) -m pip install --quiet --group test
+	$(IN) -m pip install --quiet --force-reinstall --no-deps --no-index --only-binary :all: --find-links dist fastevent
+	$(IN) -m pytest $(ARGS)

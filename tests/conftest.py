@@ -1,11 +1,13 @@
 """Every test that takes `fastevent` or `Event` runs over both cores."""
 
+import gc
 import importlib
 import os
 import signal
 import sys
 import sysconfig
 
+import needs
 import pytest
 from helpers import HAS_GIL, load
 
@@ -19,10 +21,10 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background has it ignored
     for variable in list(os.environ):
-        if variable.startswith(("FASTEVENT_", "WORKFLOW_CORE_EVENT_")) and variable != "FASTEVENT_TEST_SCALE":
+        if variable.startswith(("FASTEVENT_", "WORKFLOW_CORE_EVENT_")) and not variable.startswith("FASTEVENT_TEST_"):
             del os.environ[variable]
     CORES["py"] = load(pure=True)
-    if not config.getoption("--no-c-extensions"):
+    if sys.implementation.name == "cpython" and not config.getoption("--no-c-extensions"):
         CORES["c"] = importlib.import_module("fastevent")  # the one in sys.modules: it pickles by name
         importlib.import_module("fastevent.debug")
         if CORES["c"].IMPLEMENTATION != "c":
@@ -32,15 +34,28 @@ def pytest_configure(config):
 
 def pytest_generate_tests(metafunc):
     if "core" in metafunc.fixturenames:
-        metafunc.parametrize("core", sorted(CORES))
+        only = metafunc.definition.get_closest_marker("core")
+        metafunc.parametrize("core", [core for core in sorted(CORES) if not only or core in only.args])
 
 
 def pytest_report_header(config):
     gil = "on" if HAS_GIL else "off"
-    return f"fastevent: {os.path.dirname(CORES['py'].__file__)}; cores: {', '.join(sorted(CORES))}; GIL: {gil}"
+    return [
+        f"fastevent: {os.path.dirname(CORES['py'].__file__)}; cores: {', '.join(sorted(CORES))}; GIL: {gil}",
+        *(f"missing: {line}" for line in needs.missing()),
+    ]
 
 
+def pytest_collection_finish():
+    if hasattr(gc, "freeze"):  # a test that collects garbage walks through what is made from here on
+        gc.collect()
+        gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish():
+    if hasattr(gc, "unfreeze"):
+        gc.unfreeze()
     if sysconfig.get_config_var("Py_GIL_DISABLED") and os.environ.get("PYTHON_GIL") != "1":
         assert not sys._is_gil_enabled(), "the GIL came back"
 

@@ -1,6 +1,8 @@
 """What several test modules need: two cores in one process, threads that report, children that are bounded."""
 
+import ast
 import importlib
+import inspect
 import os
 import signal
 import subprocess
@@ -12,11 +14,16 @@ import warnings
 from pathlib import Path
 from textwrap import dedent
 
+import needs
+
 #: In seconds, longer than anything takes on a loaded machine: a test that reaches it hangs.
 TIMEOUT = 60.0
 
 #: How much longer than usual the long tests run: `make soak` asks for more.
 SCALE = float(os.environ.get("FASTEVENT_TEST_SCALE", "1"))
+
+#: Whether a test fails if this machine lacks what it needs. Otherwise it is skipped.
+COMPLETE = os.environ.get("FASTEVENT_TEST_COMPLETE") == "1"
 
 #: Whether threads of Python code take turns.
 HAS_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
@@ -138,13 +145,35 @@ class SignalAt:
         return kind is Interruption
 
 
+def need(name):
+    """Return the program that fulfils this need of `needs.py`. Without one, skip the test, or the whole module."""
+    import pytest  # not at the top: programs import this module, too
+
+    program = needs.find(name)
+    if program is None:
+        if COMPLETE:
+            pytest.fail(f"{' or '.join(needs.NEEDS[name][0])} is missing, and FASTEVENT_TEST_COMPLETE=1 asks for it")
+        pytest.skip(f"{' or '.join(needs.NEEDS[name][0])} is missing", allow_module_level=True)
+    return program
+
+
 def until(condition):
     """Wait until *condition()* is true. Return what it returned."""
     end = time.monotonic() + TIMEOUT
     while not (answer := condition()):
-        assert time.monotonic() < end, "what the test waits for does not come"
+        assert time.monotonic() < end, f"after {TIMEOUT:.0f} s, still {answer!r}: {describe(condition)}"
         time.sleep(0.001)
     return answer
+
+
+def describe(condition):
+    """Return the source of *condition* and the values in it."""
+    try:
+        values = inspect.getclosurevars(condition).nonlocals
+        lines = [inspect.getsource(condition).strip()]
+    except (OSError, TypeError):  # no Python function, or one without a file
+        return repr(condition)
+    return "\n".join(lines + [f"    where {name} = {value!r}" for name, value in values.items()])
 
 
 def until_waiting(event, count=1):
@@ -196,13 +225,21 @@ def child_environment(core="c", **settings):
     return {**inherited, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **CORE_SWITCH[core], **settings}
 
 
-def python(code, core="c", *arguments, timeout=TIMEOUT, **environment):
-    """Run *code* in a new interpreter over *core*; return what it printed. Whatever it writes to stderr fails the test.
+def body(function):
+    """Return the body of *function* as a program, whose tracebacks show the lines where they stand."""
+    lines, first = inspect.getsourcelines(function)
+    start = ast.parse(dedent("".join(lines))).body[0].body[0].lineno - 1
+    source = "\n" * (first + start - 2) + "if True:\n" + "".join(lines[start:])
+    return f"exec(compile({source!r}, {inspect.getfile(function)!r}, 'exec'))"
 
-    It may import this module, too.
+
+def python(program, core="c", *arguments, timeout=TIMEOUT, **environment):
+    """Run *program*, the body of a function or a text, in a new interpreter over *core*; return what it printed.
+
+    It may import this module, too. Whatever it writes to stderr fails the test.
     """
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", dedent(code), *arguments],
+        [sys.executable, "-W", "error", "-c", body(program) if callable(program) else dedent(program), *map(str, arguments)],
         env=child_environment(core, **environment),
         capture_output=True,
         text=True,

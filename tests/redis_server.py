@@ -15,15 +15,10 @@ import types
 from contextlib import suppress
 
 import pytest
-from helpers import TIMEOUT, until
+from helpers import COMPLETE, TIMEOUT, need, until
 
-BINARY = shutil.which("redis-server") or shutil.which("valkey-server")
-if os.environ.get("CI_REDIS") != "1":
-    if BINARY is None:
-        pytest.skip("no redis-server or valkey-server on the PATH", allow_module_level=True)
-    pytest.importorskip("redis", reason="redis-py is not installed")
-assert BINARY, "CI_REDIS=1, but there is no redis-server or valkey-server on the PATH"
-redis = importlib.import_module("redis")
+BINARY = need("redis")
+redis = importlib.import_module("redis") if COMPLETE else pytest.importorskip("redis", reason="redis-py is not installed")
 
 
 def free_port():

@@ -1,7 +1,5 @@
 """Every fault of `faults`, over both cores."""
 
-import os
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -9,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from faults import FAULTS, PROCESS_FAULTS
-from helpers import SCALE, child_environment
+from helpers import SCALE, child_environment, need
 
 PROGRAM = Path(__file__).with_name("faults")
 
@@ -59,10 +57,8 @@ def test_fault_of_processes(core, name, tmp_path_factory, monkeypatch):
 def passes(core, name, event, scale):
     if sysconfig.get_config_var("Py_GIL_DISABLED") and core in NOT_WITHOUT_THE_GIL.get(name, ()):
         pytest.skip("what other threads use at a fork may stay locked in the child")
-    if name == "clock_jumps" and shutil.which("faketime") is None:
-        if os.environ.get("CI_FAKETIME") == "1":
-            pytest.fail("faketime is not installed, and CI_FAKETIME=1 asks for it")
-        pytest.skip("faketime, which sets the clock for one process, is not installed")
+    if name == "clock_jumps":
+        need("faketime")
     done = subprocess.run(
         [sys.executable, PROGRAM, name, event, str(scale)],
         env=child_environment(core),

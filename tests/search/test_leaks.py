@@ -7,7 +7,7 @@ from itertools import islice
 
 import pytest
 from conftest import CORES
-from helpers import until
+from helpers import SCALE, python, until
 
 CALLS = {
     "is_set": lambda e: e.is_set(),
@@ -75,10 +75,9 @@ def test_a_call_leaves_nothing_behind(core, name):
 
 
 @pytest.mark.parametrize("look", ["is_set", "check_timeout"])
-def test_a_slow_look_sets_no_state_back(Event, core, look):
+@pytest.mark.core("py")  # the compiled one has no states
+def test_a_slow_look_sets_no_state_back(Event, look):
     """All states since then would be kept, and be gone through again by every other call."""
-    if core == "c":
-        pytest.skip("the compiled core has no states")
 
     class Hooked(dict):
         then = None
@@ -105,3 +104,67 @@ def test_a_slow_look_sets_no_state_back(Event, core, look):
     event._fe_state, first.next.then = first, others_change_it
     getattr(event, look)()
     assert answers == [True]
+
+
+# Memory of the process; `make soak` makes ten times as many events
+
+
+@pytest.mark.not_sanitized
+@pytest.mark.not_traced
+def test_dropped_events_leave_memory_flat(core):
+    """With a timeout that never comes, and with one that soon comes."""
+
+    def program():
+        import gc
+        import sys
+
+        from faults import FLAT, resident
+        from helpers import HAS_GIL
+
+        from fastevent import Event
+
+        def makes(count, timeout):
+            for _ in range(count):
+                Event(timeout, set_on_timeout=True)
+
+        for timeout in 3600, 0.001:
+            sizes = []
+            for _ in range(6):
+                makes(int(float(sys.argv[1]) * 40_000), timeout)
+                gc.collect()
+                sizes.append(resident())
+            # Without the GIL, memory is freed late, and goes up and down.
+            assert min(sizes[3:]) - sizes[0] < (FLAT if HAS_GIL else 3 * FLAT), (timeout, sizes)
+
+    python(program, core, SCALE, timeout=300 * max(1.0, SCALE))
+
+
+@pytest.mark.not_sanitized
+@pytest.mark.not_traced
+def test_short_lived_children_leave_memory_flat(core):
+    """Of three threads, under one parent that lives on."""
+
+    def program():
+        import gc
+        import sys
+
+        from faults import FLAT, resident
+        from helpers import HAS_GIL, Threads
+
+        from fastevent import Event
+
+        parent, count = Event(), int(100_000 * float(sys.argv[1]))
+
+        def makes(count=count):
+            for _ in range(count):
+                Event(parents=(parent,)).is_set()
+
+        makes(10_000)
+        before = resident()
+        with Threads(makes, makes, makes):
+            pass
+        gc.collect()
+        assert parent.status().children == 0
+        assert resident() - before < (FLAT if HAS_GIL else 3 * FLAT), resident() - before
+
+    python(program, core, SCALE, timeout=300 * max(1.0, SCALE))

@@ -1,12 +1,10 @@
 """The models in `proofs/`: the model checker spin searches all their interleavings. See proofs/README.md."""
 
-import os
 import re
-import shutil
 import subprocess
 
 import pytest
-from helpers import ROOT, SCALE
+from helpers import ROOT, SCALE, need
 
 PROOFS = ROOT / "proofs"
 INCOMPLETE = re.compile("max search depth too small|memory limit|out of memory|Search not completed", re.IGNORECASE)
@@ -51,10 +49,7 @@ BUGS = [
 
 @pytest.fixture(scope="module", autouse=True)
 def spin():
-    if shutil.which("spin") is None:
-        if os.environ.get("CI_PROOFS") == "1":
-            pytest.fail("spin is not installed, and CI_PROOFS=1 asks for the proofs")
-        pytest.skip("spin, the model checker, is not installed")
+    need("spin")
 
 
 def search(model, defines, folder, optimisation="-O0"):

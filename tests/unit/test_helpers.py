@@ -6,8 +6,7 @@ import threading
 import time
 import weakref
 
-import pytest
-from helpers import SCALE, TIMEOUT, Threads, deadline, python, self_setting, until
+from helpers import TIMEOUT, Threads, deadline, python, self_setting, until
 
 
 def helper_names():
@@ -138,32 +137,6 @@ def test_a_dropped_event_calls_nothing(Event):
     last = Event(0.06, set_on_timeout=True)
     until(lambda: last.is_set() and time.monotonic_ns() > end)
     assert calls == []
-
-
-@pytest.mark.not_sanitized
-@pytest.mark.not_traced
-def test_dropped_events_leave_memory_flat(core):
-    """With a timeout that never comes, and with one that soon comes; `make soak` makes a million and more."""
-    code = """
-    import gc, sys
-    from faults import FLAT, resident
-    from fastevent import Event
-    # Without the GIL, memory is freed late, and goes up and down.
-    limit = FLAT if getattr(sys, "_is_gil_enabled", lambda: True)() else 3 * FLAT
-
-    def makes(count, timeout):
-        for _ in range(count):
-            Event(timeout, set_on_timeout=True)
-
-    for timeout in 3600, 0.001:
-        sizes = []
-        for _ in range(6):
-            makes(int(float(sys.argv[1]) * 40_000), timeout)
-            gc.collect()
-            sizes.append(resident())
-        assert min(sizes[3:]) - sizes[0] < limit, (timeout, sizes)
-    """
-    python(code, core, str(SCALE), timeout=300 * max(1.0, SCALE))
 
 
 def test_restarts_leave_one_entry(core):

@@ -7,7 +7,7 @@ import weakref
 from math import inf
 
 import pytest
-from helpers import SCALE, Threads, python, until_waiting
+from helpers import Threads, python, until_waiting
 
 
 def child_of(*parents, **options):
@@ -223,9 +223,9 @@ def test_a_broad_tree_is_set(Event):
     assert {leaf.reason for leaf in leaves} == {"broad"}
 
 
-def test_a_set_reaches_100_000_children(Event):
+def test_a_set_reaches_10_000_children(Event):
     root = Event()
-    children = [child_of(root) for _ in range(100_000)]
+    children = [child_of(root) for _ in range(10_000)]
     root.set("all")
     assert all(child.is_set() for child in children) and children[-1].reason == "all"
 
@@ -312,34 +312,6 @@ def test_when_any_set_returns_children_are_set(Event, tiny_switch_interval):
 
 
 # Memory
-
-
-@pytest.mark.not_sanitized
-@pytest.mark.not_traced
-def test_short_lived_children_leave_memory_flat(core):
-    """Of three threads, under one parent that lives on; `make soak` makes a million and more."""
-    code = """
-    import gc, sys, threading
-    from faults import FLAT, resident
-    from fastevent import Event
-    # Without the GIL, memory is freed late, and goes up and down.
-    limit = FLAT if getattr(sys, "_is_gil_enabled", lambda: True)() else 3 * FLAT
-    parent, count = Event(), int(100_000 * float(sys.argv[1]))
-
-    def makes(count):
-        for _ in range(count):
-            Event(parents=(parent,)).is_set()
-
-    makes(10_000)
-    before = resident()
-    threads = [threading.Thread(target=makes, args=(count,)) for _ in range(3)]
-    for thread in threads: thread.start()
-    for thread in threads: thread.join()
-    gc.collect()
-    assert parent.status().children == 0
-    assert resident() - before < limit, resident() - before
-    """
-    python(code, core, str(SCALE), timeout=300 * max(1.0, SCALE))
 
 
 def test_a_second_init_forgets_parent_and_name(Event):
