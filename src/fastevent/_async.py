@@ -191,6 +191,12 @@ class Watch(Waker):
         return min(self._deadline, own) if self._event._fe_self_setting else self._deadline
 
 
+async def wait_until(event: EventCore, deadline: int) -> bool:
+    """Wait until the event is set or has timed out, or until *deadline*, in nanoseconds. Return whether it was set."""
+    until = min(deadline, event._fe_deadline())
+    return await wait_async(event, max(until - monotonic_ns(), 0) / 1e9)
+
+
 async def wait_async(event: EventCore, timeout: float | None) -> bool:
     """What `Event.wait_async()` does."""
     task = running_task("wait_async()")

@@ -262,6 +262,10 @@ cdef class EventCore:
             seconds = wait_seconds(timeout)
         return seconds > 0 and wait_until(self, deadline_after(monotonic(), seconds), False)
 
+    def _fe_wait_until(self, int64_t deadline):
+        """Wait until the event is set or has timed out, or until *deadline*, in nanoseconds. Return whether it was set."""
+        return load_pointer_acquire(&self._flag) == PY_TRUE or wait_until(self, deadline, True)
+
     def _fe_try_set(self, reason, list pending not None, bint only_if_expired=False):
         """Set the flag and wake waiters. Append to *pending* what subscribers are still to be notified of.
 

@@ -14,17 +14,17 @@ It behaves as `_core_c.pyx` does, by another algorithm; neither explains the oth
    waiter that was woken wakes another one as it leaves, by a return or by an exception. Any later set() wakes some more.
    (test_planted_bugs: a_lost_place_is_found; test_waiting: a_second_set_wakes_more)
 5. A method that keeps a state across a call moves on, state by state, to the newest one before it drops it. Otherwise a long
-   chain of states, which other threads have made meanwhile, would be freed by recursion. (test_waiting:
-   a_small_stack_is_enough)
+   chain of states, which other threads have made meanwhile, would be freed by recursion. CPython 3.13 crashes at that; other
+   releases bound the recursion by themselves. So each loop `while state.next: state = state.next.get(_NEXT, state)` stays,
+   though it may look like `_fe_newest()`. (test_waiting: a_small_stack_is_enough)
 
 No lock is held at any point, so a signal handler, a finalizer or a weakref callback may call any method at any time.
 """
 
 from __future__ import annotations
 
-import os
 import sys
-from _thread import allocate_lock, get_ident
+from _thread import allocate_lock
 from collections.abc import Callable, Iterable
 from itertools import islice
 from threading import local
@@ -44,6 +44,7 @@ from fastevent._notify import (
     wake_wakers,
 )
 from fastevent._options import take_options
+from fastevent._process import at_fork, exists, this_thread
 from fastevent._time import LONGEST_WAIT, NEVER, Period, begin_wait, deadline_after, event_seconds, monotonic_ns, wait_seconds
 
 _NEXT = "next"  # the only key of `_State.next`; without the GIL, get() may not find it yet although the dict is no longer empty
@@ -56,17 +57,16 @@ _waits: Any = local()  # its `__dict__` maps the waiters of this thread, also of
 class _Waiter:
     """A thread in `wait()`."""
 
-    __slots__ = ("lock", "process", "thread")
+    __slots__ = ("lock", "thread")
 
     def __init__(self) -> None:
         self.lock = allocate_lock()  # held until the waiter is woken
         self.lock.acquire()
-        self.process = os.getpid()
-        self.thread = get_ident()
+        self.thread = this_thread()
 
     def is_here(self) -> bool:
         """Return whether the thread exists in this process. After a fork, no lock of another thread must be touched."""
-        return self.process == os.getpid()
+        return exists(self.thread)
 
     def wake(self) -> None:
         if self.is_here():
@@ -102,13 +102,11 @@ def _need_stack(frames: int) -> None:
 def _after_fork_in_child() -> None:
     # Only this thread exists in the child. If it forked in a signal handler, the waits that the handler interrupted exist, too.
     for waiter, (event, waiters) in list(_waits.__dict__.items()):
-        waiter.process = os.getpid()
         if event._fe_is_over(waiters):
             waiter.wake()  # the thread that was to wake it is gone
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+at_fork(in_child=_after_fork_in_child)
 
 
 class _State:
@@ -279,6 +277,15 @@ class EventCore:
         seconds = wait_seconds(timeout)
         return seconds > 0 and self._fe_wait(waiters, deadline_after(monotonic_ns(), seconds), False)
 
+    def _fe_wait_until(self, deadline: int) -> bool:
+        """Wait until the event is set or has timed out, or until *deadline*, in nanoseconds. Return whether it was set."""
+        state = self._fe_newest()
+        if state.is_set:
+            return True
+        waiters = state.waiters
+        del state
+        return self._fe_wait(waiters, deadline, True)
+
     def _fe_wait(self, waiters: _Waiters, deadline: int, until_timeout: bool) -> bool:
         """Wait for the end of the period of these *waiters*, until *deadline*, and *until_timeout* until the event's own."""
         waiter = _Waiter()
@@ -444,7 +451,7 @@ class EventCore:
 
     def _fe_waiters(self) -> list[int]:
         """Return the idents of the threads in `wait()`."""
-        return [waiter.thread for waiter in list(self._fe_newest().waiters) if waiter.is_here()]
+        return [waiter.thread[0] for waiter in list(self._fe_newest().waiters) if waiter.is_here()]
 
     def _at_fork_reinit(self) -> None:
         """Forget the threads that waited when this process was forked; `threading` calls it in the child."""

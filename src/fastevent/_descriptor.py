@@ -10,6 +10,7 @@ from typing import Any
 
 from fastevent._core import EventCore
 from fastevent._notify import Waker, subscribe
+from fastevent._process import Claim, generation
 
 
 def fileno(event: Any) -> int:
@@ -30,15 +31,15 @@ class Descriptor(Waker):
     thread that comes last leaves it right, and no lock is needed that a signal handler could meet.
     """
 
-    __slots__ = ("_event", "_file", "_process", "_reopened", "_sockets", "number")
+    __slots__ = ("_event", "_file", "_generation", "_reopening", "_sockets", "number")
 
     def __init__(self, event: Any) -> None:
         self.number = -1
         self.waiter = self.thread = None
         self._event = weakref.ref(event)
-        self._reopened: dict[int, object] = {}  # in which processes, and by which call
+        self._reopening = Claim()  # held by the call that opens it again after a fork
         self._sockets: tuple[Any, ...] = ()
-        self._process = os.getpid()
+        self._generation = generation()
         self.number = self._open()
         self._file = _file(self.number)
 
@@ -50,20 +51,20 @@ class Descriptor(Waker):
         return number
 
     def wake(self) -> None:
-        event, process = self._event(), os.getpid()
+        event, here = self._event(), generation()
         if event is None:
             return
-        if self._process != process:
+        if self._generation != here:
             # In a forked child: what it does must not reach the parent. One thread does this, and then corrects.
             me = object()
-            if self._reopened.setdefault(process, me) is not me:
-                return
             try:
-                self._reopen()
-            except BaseException:  # the next use tries again
-                del self._reopened[process]
-                raise
-            self._process = process
+                if not self._reopening.take(me):
+                    return
+                if self._generation != here:
+                    self._reopen()
+                    self._generation = here
+            finally:  # if it has failed, the next use tries again
+                self._reopening.give_back(me)
         while True:
             is_set = EventCore.is_set(event)
             try:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from reprlib import recursive_repr
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
-from fastevent import _async, _descriptor, _scopes, _status, _ticks
+from fastevent import _async, _descriptor, _scopes, _status
 from fastevent._config import check_interval
 from fastevent._core import EventCore, attach
 from fastevent._errors import EventTimeout, describe, one_line
@@ -18,6 +18,7 @@ from fastevent._notify import restart
 from fastevent._options import take_options
 from fastevent._registration import Registration
 from fastevent._status import EventStatus
+from fastevent._ticks import Ticks
 from fastevent._time import NEVER, SAME, event_seconds, monotonic_ns, positive_seconds
 
 _E = TypeVar("_E", bound="Event")
@@ -217,18 +218,21 @@ class Event(EventCore, ThreadingEvent):
         """
         return _scopes.to_thread(self, function, args, kwargs)
 
-    def ticks(self, interval: float | None = None) -> Iterator[int]:
+    def ticks(self, interval: float | None = None) -> Ticks:
         """Count 0, 1, 2 and so on, one every *interval* seconds, until the event is set or has timed out.
+
+        What is returned is for a `for` loop, or for `async for` in a task of `asyncio` or `trio`.
 
         The first tick comes at once; the others keep to its grid. A round that takes longer than the interval skips the ticks
         that it missed, and the numbers go on without a gap. Without *interval* the check interval counts: see
         `check_interval()`. A pause ends when the event is set or times out, and no tick follows.
 
-        Raises `TypeError` for an interval that is not a number, `ValueError` for one that is not above zero.
+        Raises `TypeError` for an interval that is not a number, `ValueError` for one that is not above zero; `async for` raises
+        `RuntimeError` outside `asyncio` and `trio`.
 
         Thread safety: safe on shared objects; the iterator itself is for one thread.
         """
-        return _ticks.ticks(self, check_interval() if interval is None else positive_seconds(interval, "interval"))
+        return Ticks(self, check_interval() if interval is None else positive_seconds(interval, "interval"))
 
     def fileno(self) -> int:
         """Return a file descriptor that is readable while the event is set, for `select`, `selectors` and event loops.

@@ -181,7 +181,7 @@ def this_thread() -> Thread:
 def exists(thread: Thread) -> bool:
     """Return whether no fork has left the *thread* behind."""
     ident, forks, pid = thread
-    if pid == os.getpid() and forks == len(_survivors):
+    if pid == os.getpid():
         return True
     survivors = _survivors[forks:] or [native.get_ident()]  # of a fork that was not announced, the thread that asks
     return all(survivor == ident for survivor in survivors)

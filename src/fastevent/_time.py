@@ -69,7 +69,10 @@ def event_seconds(timeout: Any, name: str = "timeout") -> float:
 
 def positive_seconds(seconds: Any, name: str) -> float:
     """Return *seconds* as a float. Raises `TypeError` if it is not a number, `ValueError` if it is not above zero."""
-    number = event_seconds(seconds, name)
+    try:
+        number = event_seconds(seconds, name)
+    except ValueError:
+        number = 0.0
     if number == 0:
         raise ValueError(f"{name} must be more than zero seconds, not {seconds!r}")
     return number

@@ -5,6 +5,7 @@ import time
 
 import pytest
 from helpers import TIMEOUT, Threads, python, until_deadline, until_waiting
+from loops import both
 
 
 def test_ticks_count_until_set(Event):
@@ -67,12 +68,13 @@ def test_ticks_keep_to_their_grid(Event, modules, monkeypatch):
     """Of ticks at 0, 10, 20 and so on, those are skipped that a round has taken longer than."""
     now, rounds, seen = [0], iter([3, 9, 10, 12, 35, 1, 0]), []
 
-    def pause(unset, sets, enough, end):
-        now[0] = max(now[0], end(unset.values()))
+    class Pausing(Event):
+        def _fe_wait_until(self, deadline):
+            now[0] = max(now[0], deadline)
+            return False
 
     monkeypatch.setattr(modules._ticks, "monotonic_ns", lambda: now[0])
-    monkeypatch.setattr(modules._ticks, "wait_while_unset", pause)
-    for tick in Event().ticks(10e-9):
+    for tick in Pausing().ticks(10e-9):
         seen.append((tick, now[0]))
         if (lasts := next(rounds, None)) is None:
             break
@@ -143,3 +145,43 @@ def test_a_set_from_a_timer_ends_ticks(Event):
         ticks.append(tick)
         threading.Timer(0.02, event.set).start()
     assert ticks == [0]
+
+
+# async for
+
+
+@both
+def test_async_ticks_count_until_set(Event, library):
+    async def counts():
+        event, ticks = Event(), []
+        async for tick in event.ticks(0.001):
+            ticks.append(tick)
+            if tick == 4:
+                event.set()
+        return ticks
+
+    assert library.run(counts) == [0, 1, 2, 3, 4]
+
+
+@both
+def test_the_timeout_ends_an_async_pause(Event, library):
+    async def counts():
+        return [tick async for tick in Event(0.03).ticks(TIMEOUT * 10)]
+
+    assert library.run(counts) == [0]
+
+
+def test_ticks_stay_at_their_end(Event):
+    event = Event()
+    ticks = event.ticks(0.001)
+    assert next(ticks) == 0
+    event.set()
+    assert next(ticks, "end") == "end"
+    event.clear()
+    assert next(ticks, "end") == "end"
+
+
+def test_an_interval_must_be_above_zero(Event):
+    for wrong in -1, 0, float("nan"):
+        with pytest.raises(ValueError, match=r"^interval must be more than zero seconds, not"):
+            Event().ticks(wrong)

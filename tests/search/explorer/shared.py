@@ -62,8 +62,9 @@ def load(plant=None, window=None, watch=lambda code: None):
     for module in core, registration, several:
         module.allocate_lock = Lock
         module.get_ident = lambda: current.run.current
-    registration.this_thread = lambda: (current.run.current,)
-    registration.exists = bool
+    for module in core, registration:
+        module.this_thread = lambda: (current.run.current,)
+        module.exists = bool
     for module in core, several, event:
         module.monotonic_ns = monotonic_ns
     core._State.__setattr__ = _set_once
@@ -306,7 +307,7 @@ class History:
 
     def waiting(self):
         """Return the threads that wait."""
-        waiting = [waiter.thread for waiter in self.states[-1].waiters.content]
+        waiting = [waiter.thread[0] for waiter in self.states[-1].waiters.content]
         return waiting + [waker.waiter for wakers in self.wakers() for waker in wakers.content]
 
     def read_by_a_change(self):

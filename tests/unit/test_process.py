@@ -1,0 +1,185 @@
+"""Claims, tokens, the generation of a process, and what happens at forks and at the exit."""
+
+import os
+import sys
+import threading
+import time
+
+import pytest
+from helpers import TIMEOUT, Threads, python
+
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+in_c = pytest.mark.skipif(sys.platform != "linux" or sys.implementation.name != "cpython", reason="calls the fork() of glibc")
+
+
+def test_a_claim_has_one_holder(modules, tiny_switch_interval):
+    for _ in range(200):
+        claim, taken = modules._process.Claim(), []
+
+        def takes(claim=claim, taken=taken):
+            me = object()
+            if claim.take(me):
+                taken.append(claim.holder is me)
+
+        with Threads(*[takes] * 4):
+            pass
+        assert taken == [True]
+
+
+def test_a_claim_is_given_back_by_its_holder_alone(modules):
+    claim, first, second = modules._process.Claim(), object(), object()
+    assert claim.holder is None and claim.take(first) and claim.take(first) and not claim.take(second)
+    claim.give_back(second)
+    assert claim.holder is first
+    claim.give_back(first)
+    claim.give_back(first)
+    assert claim.holder is None and claim.take(second)
+    claim.clear()
+    assert claim.take(first)
+
+
+def test_a_token_ends_one_rest(modules):
+    token, start = modules._process.Token(), time.monotonic()
+    token.wake()
+    token.wake()
+    token.rest(int(TIMEOUT * 1e9))
+    token.rest(20_000_000)
+    assert TIMEOUT > time.monotonic() - start >= 0.02
+    token.rest(-1)
+
+
+def test_a_token_ends_a_rest_without_end(modules):
+    token, rested = modules._process.Token(threading.Lock), []
+
+    def rests():
+        token.rest(modules._time.NEVER)
+        rested.append(True)
+
+    with Threads(rests):
+        token.wake()
+    assert rested
+
+
+@forks
+def test_a_fork_makes_a_generation(core):
+    code = """
+    import os
+    from fastevent import _process
+
+    def in_child(function):
+        pid = os.fork()
+        if pid == 0:
+            function()
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+    def child():
+        assert (_process.generation(), calls) == (1, ["step"])
+        in_child(grandchild)
+        assert (_process.generation(), calls) == (1, ["step"])
+
+    def grandchild():
+        assert (_process.generation(), calls) == (2, ["step", "step"])
+
+    calls = []
+    _process.at_fork(in_child=lambda: calls.append("step"))
+    assert _process.generation() == 0
+    in_child(child)
+    assert (_process.generation(), calls) == (0, [])
+    """
+    python(code, core)
+
+
+@in_c
+def test_a_fork_in_c_is_noticed_at_the_next_use(core):
+    """As uWSGI forks its workers: none of Python's functions for a fork is called."""
+    code = """
+    import ctypes, os, threading, time
+    from fastevent import Event, _process, _timers
+    from helpers import until
+
+    before = Event(0.3, set_on_timeout=True)
+    calls = []
+    later = Event(3600, set_on_timeout=True)
+    until(lambda: _timers.timers._asleep.get("until", 1 << 64) < 1 << 63)
+    time.sleep(0.02)  # the thread rests: one that waits for the GIL may leave its mutex locked in the child
+    pid = ctypes.PyDLL(None).fork()
+    event = Event(0.01, set_on_timeout=True)
+    event.callback(calls.append, "called")
+    until(event.is_set)
+    until(lambda: calls == ["called"])
+    until(before.is_set)
+    assert later.restart_timeout(0.01)
+    until(later.is_set)
+    if pid == 0:
+        assert _process.generation() == 1
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0 and _process.generation() == 0
+    """
+    python(code, core)
+
+
+@forks
+def test_a_handler_that_raises_after_a_fork_leaves_steps_to_the_next_use(core):
+    code = """
+    import os
+    from fastevent import _process
+
+    class Interrupted(BaseException):
+        pass
+
+    def interrupted():
+        calls.append("begun")
+        if len(calls) == 2:
+            raise Interrupted
+
+    calls, raised = [], []
+    _process.at_fork(in_child=lambda: calls.append("first"))
+    _process.at_fork(in_child=interrupted)
+    _process.at_fork(in_child=lambda: calls.append("last"))
+    _process._in_child[:] = _process._in_child[-3:]
+    process = _process._Process(1, 0, os.getpid(), _process._in_child)
+    try:
+        process.take_steps()
+    except Interrupted:
+        raised.append(True)
+    assert raised and calls == ["first", "begun"]
+    process.take_steps()
+    assert calls == ["first", "begun", "begun", "last"] and not process.steps
+    """
+    python(code, core)
+
+
+def test_what_is_done_at_the_exit_keeps_its_order(core):
+    code = """
+    from fastevent import _process as process
+    for stage in process.SHARED, process.BRIDGES, process.THREADS, process.CALLBACKS:
+        process.at_exit(stage, lambda stage=stage: print(stage))
+    """
+    assert python(code, core) == "0\n1\n2\n3\n"
+
+
+@forks
+@pytest.mark.parametrize("package", ["multiprocessing", "multiprocess", "billiard"])
+def test_the_end_of_a_child_is_noticed(core, package):
+    pytest.importorskip(package)
+    code = f"""
+    import {package} as package, os, sys, time
+    from fastevent import Event, _process
+
+    def work():
+        _process.at_exit(_process.CALLBACKS, lambda: os.write(1, b"ended "))
+        event = Event(0.01, set_on_timeout=True)
+        event.callback(lambda: (time.sleep(0.1), os.write(1, b"called ")))
+        event.wait()
+
+    if __name__ == "__main__":
+        context = package.get_context("fork") if package.__name__ != "billiard" else package
+        import warnings
+        warnings.simplefilter("ignore")
+        process = context.Process(target=work)
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+    """
+    assert python(code, core).split() == ["called", "ended"]
