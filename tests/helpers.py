@@ -35,25 +35,6 @@ ROOT = TESTS.parent
 CORE_SWITCH = {"c": {}, "py": {"FASTEVENT_PURE_PYTHON": "1"}}
 
 
-#: The beginning of a program: a subclass that says how it is pickled and copied.
-NAMED = """
-from fastevent import Event
-
-class Named(Event):
-    def __init__(self, label):
-        super().__init__()
-        self.label = label
-
-    def __getstate__(self):
-        return {"label": self.label, "set": self.is_set()}
-
-    def __setstate__(self, state):
-        self.__init__(state["label"])
-        if state["set"]:
-            self.set()
-"""
-
-
 def load(pure):
     """Import the package again, over the Python core or as it comes, and leave `sys.modules` as it was."""
 
@@ -221,16 +202,24 @@ def in_child(function):
 def child_environment(core="c", **settings):
     """Return the environment of a Python over *core* that finds this module and its neighbours."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FASTEVENT_", "WORKFLOW_CORE_"))}
-    paths = [os.environ.get("PYTHONPATH"), str(TESTS), str(TESTS / "search")]
+    paths = [os.environ.get("PYTHONPATH"), str(TESTS), str(TESTS / "processes"), str(TESTS / "search")]
     return {**inherited, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **CORE_SWITCH[core], **settings}
 
 
+#: Runs the program in the second argument, whose tracebacks name the file in the first.
+RUN = "import sys; exec(compile(sys.argv.pop(2), sys.argv.pop(1), 'exec'))"
+
+
+def command(program):
+    """Return the arguments by which Python runs *program*: a text, or a function, whose body runs as if it were a module."""
+    return ["-c", RUN, inspect.getfile(program), body(program)] if callable(program) else ["-c", dedent(program)]
+
+
 def body(function):
-    """Return the body of *function* as a program, whose tracebacks show the lines where they stand."""
+    """Return the source of the body of *function*, each line at its place in the file."""
     lines, first = inspect.getsourcelines(function)
     start = ast.parse(dedent("".join(lines))).body[0].body[0].lineno - 1
-    source = "\n" * (first + start - 2) + "if True:\n" + "".join(lines[start:])
-    return f"exec(compile({source!r}, {inspect.getfile(function)!r}, 'exec'))"
+    return "\n" * (first + start - 2) + "if True:\n" + "".join(lines[start:])
 
 
 def python(program, core="c", *arguments, timeout=TIMEOUT, **environment):
@@ -239,7 +228,7 @@ def python(program, core="c", *arguments, timeout=TIMEOUT, **environment):
     It may import this module, too. Whatever it writes to stderr fails the test.
     """
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", body(program) if callable(program) else dedent(program), *map(str, arguments)],
+        [sys.executable, "-W", "error", *command(program), *map(str, arguments)],
         env=child_environment(core, **environment),
         capture_output=True,
         text=True,

@@ -15,177 +15,201 @@ keeps_modules = pytest.mark.skipif(
 
 
 def test_the_helpers_end_before_the_interpreter(core):
-    code = """
-    import _thread, atexit
-    atexit.register(lambda: print(_thread._count()))  # after our handler: handlers run in the reverse order
-    from fastevent import Event
-    from helpers import self_setting, until
-    calls = []
-    events = [Event(3600, set_on_timeout=True), self_setting(Event, 0.01, calls.append)]
-    until(lambda: calls)
-    assert _thread._count() == 2
-    """
-    assert python(code, core) == "0\n"
+    def program():
+        import _thread
+        import atexit
+
+        atexit.register(lambda: print(_thread._count()))  # after our handler: handlers run in the reverse order
+        from helpers import self_setting, until
+
+        from fastevent import Event
+
+        calls = []
+        _events = [Event(3600, set_on_timeout=True), self_setting(Event, 0.01, calls.append)]
+        until(lambda: calls)
+        assert _thread._count() == 2
+
+    assert python(program, core) == "0\n"
 
 
 def test_exit_waits_for_callbacks(core, tmp_path):
     """Those of a timeout, in progress and pending; those of an event that has time are not called."""
-    code = """
-    import sys, threading, time
-    from fastevent import Event
 
-    def saves(text):
-        time.sleep(0.05)
-        with open(sys.argv[1], "a") as file:
-            file.write(text)
+    def program():
+        import sys
+        import threading
+        import time
 
-    begun, event, other = threading.Event(), Event(3600, set_on_timeout=True), Event(3600, set_on_timeout=True)
-    event.add_callback(lambda event: begun.set())
-    for text in "abc":
-        event.add_callback(lambda event, text=text: saves(text))
-    other.add_callback(lambda event: saves("x"))
-    event.restart_timeout(0.01)
-    begun.wait()
-    """
-    python(code, core, str(tmp_path / "state"))
+        from fastevent import Event
+
+        def saves(text):
+            time.sleep(0.05)
+            with open(sys.argv[1], "a") as file:
+                file.write(text)
+
+        begun, event, other = threading.Event(), Event(3600, set_on_timeout=True), Event(3600, set_on_timeout=True)
+        event.add_callback(lambda event: begun.set())
+        for text in "abc":
+            event.add_callback(lambda event, text=text: saves(text))
+        other.add_callback(lambda event: saves("x"))
+        event.restart_timeout(0.01)
+        begun.wait()
+
+    python(program, core, str(tmp_path / "state"))
     assert (tmp_path / "state").read_text() == "abc"
 
 
 def test_exit_waits_for_a_set_in_progress(core):
     """A wait() may return, and the program end, before the thread of the timers has got to the callbacks."""
-    code = """
-    import threading, time
-    from fastevent import Event
-    from helpers import self_setting
 
-    class Slow(Event):
-        def _fe_try_set(self, *arguments):
-            super()._fe_try_set(*arguments)
-            begun.set()
-            time.sleep(0.05)
+    def program():
+        import threading
+        import time
 
-    begun = threading.Event()
-    event = self_setting(Slow, 0.01, lambda event: print(threading.current_thread().name))
-    begun.wait()
-    """
+        from helpers import self_setting
+
+        from fastevent import Event
+
+        class Slow(Event):
+            def _fe_try_set(self, *arguments):
+                super()._fe_try_set(*arguments)
+                begun.set()
+                time.sleep(0.05)
+
+        begun = threading.Event()
+        _event = self_setting(Slow, 0.01, lambda event: print(threading.current_thread().name))
+        begun.wait()
+
     # The main thread calls them where no thread can be started any more, as in early releases of 3.12.
-    assert python(code, core) in {"fastevent callbacks\n", "MainThread\n"}
+    assert python(program, core) in {"fastevent callbacks\n", "MainThread\n"}
 
 
 def test_exit_waits_so_long_and_no_longer(core):
-    code = """
-    import atexit, threading, time
-    atexit.register(lambda: print(time.monotonic() - start >= 0.3))
-    from fastevent import Event, _callbacks, _process, _timers
-    from helpers import self_setting
-    _callbacks.EXIT_TIMEOUT = 300_000_000
-    begun = threading.Event()
-    event = self_setting(Event, 0.01, lambda event: (begun.set(), time.sleep(1000)))
-    begun.wait()
-    start = time.monotonic()
-    """
-    assert python(code, core) == "True\n"
+    def program():
+        import atexit
+        import threading
+        import time
+
+        atexit.register(lambda: print(time.monotonic() - start >= 0.3))
+        from helpers import self_setting
+
+        from fastevent import Event, _callbacks
+
+        _callbacks.EXIT_TIMEOUT = 300_000_000
+        begun = threading.Event()
+        _event = self_setting(Event, 0.01, lambda event: (begun.set(), time.sleep(1000)))
+        begun.wait()
+        start = time.monotonic()
+
+    assert python(program, core) == "True\n"
     assert python("from fastevent import _callbacks; print(_callbacks.EXIT_TIMEOUT)", core) == f"{10 * 10**9}\n"
 
 
 def test_a_callback_may_cause_others_at_exit(core):
-    code = """
-    import threading, time
-    from fastevent import Event
-    from helpers import self_setting
-    begun = threading.Event()
+    def program():
+        import threading
+        import time
 
-    def callback(event):
-        begun.set()
-        time.sleep(0.05)  # the interpreter is on its way out
-        inner = self_setting(Event, 0.01, lambda inner: print("inner"))
-        inner.wait()
+        from helpers import self_setting
 
-    event = self_setting(Event, 0.01, callback)
-    begun.wait()
-    """
-    assert python(code, core) == "inner\n"
+        from fastevent import Event
+
+        begun = threading.Event()
+
+        def callback(event):
+            begun.set()
+            time.sleep(0.05)  # the interpreter is on its way out
+            inner = self_setting(Event, 0.01, lambda inner: print("inner"))
+            inner.wait()
+
+        _event = self_setting(Event, 0.01, callback)
+        begun.wait()
+
+    assert python(program, core) == "inner\n"
 
 
 def test_exit_calls_what_no_thread_has(core):
-    code = """
-    from fastevent import Event, _callbacks, _process, _timers
-    from helpers import until
+    def program():
+        from helpers import until
 
-    def fails(*_):
-        raise RuntimeError("can't start new thread")
+        from fastevent import Event, _process
 
-    event = Event(3600, set_on_timeout=True)
-    event.add_callback(lambda event: print("called"))
-    _process.native.start_new_thread = fails
-    event.restart_timeout(0)
-    until(event.is_set)
-    """
-    assert python(code, core) == "called\n"
+        def fails(*_):
+            raise RuntimeError("can't start new thread")
+
+        event = Event(3600, set_on_timeout=True)
+        event.add_callback(lambda event: print("called"))
+        _process.native.start_new_thread = fails
+        event.restart_timeout(0)
+        until(event.is_set)
+
+    assert python(program, core) == "called\n"
 
 
 def test_no_new_one_is_made_at_exit(core):
-    code = """
-    import atexit
+    def program():
+        import atexit
 
-    def late():
-        calls = []
-        event = Event(parents=[parent])
-        event.add_callback(calls.append)
-        parent.set()
-        assert calls == [event]
-        try:
-            parent.child(5)
-        except RuntimeError as error:
-            print(error)
-        assert armed.restart_timeout(0.01) and armed.wait() and armed.is_set()  # what exists, works
-        armed.clear()
+        def late():
+            calls = []
+            event = Event(parents=[parent])
+            event.add_callback(calls.append)
+            parent.set()
+            assert calls == [event]
+            try:
+                parent.child(5)
+            except RuntimeError as error:
+                print(error)
+            assert armed.restart_timeout(0.01) and armed.wait() and armed.is_set()  # what exists, works
+            armed.clear()
 
-    atexit.register(late)
-    from fastevent import Event
+        atexit.register(late)
+        from fastevent import Event
 
-    parent = Event()
-    armed = Event(3600, set_on_timeout=True)
-    """
-    assert "no thread can be started while the interpreter exits\n" in python(code, core)
+        parent = Event()
+        armed = Event(3600, set_on_timeout=True)
+
+    assert "no thread can be started while the interpreter exits\n" in python(program, core)
 
 
 def test_a_first_one_may_be_made_at_exit(core):
-    code = """
-    import atexit
-    from fastevent import Event
+    def program():
+        import atexit
 
-    def late():
-        try:
-            event = Event(0.01, set_on_timeout=True)
-        except RuntimeError as error:  # by 3.12 and later
-            print("refused")
-        else:
-            print(event.wait())
+        from fastevent import Event
 
-    atexit.register(late)
-    """
-    assert python(code, core) in {"refused\n", "True\n"}
+        def late():
+            try:
+                event = Event(0.01, set_on_timeout=True)
+            except RuntimeError:  # by 3.12 and later
+                print("refused")
+            else:
+                print(event.wait())
+
+        atexit.register(late)
+
+    assert python(program, core) in {"refused\n", "True\n"}
 
 
 def test_after_the_helpers_callbacks_are_called_at_once(core):
     """A set() with callbacks that a timeout has caused calls them at once when the helpers have ended."""
-    code = """
-    import atexit
 
-    def late():
-        calls = []
-        armed.add_callback(calls.append)
-        armed.restart_timeout(0.01)
-        assert armed.wait() and calls == [armed]
-        print("called")
+    def program():
+        import atexit
 
-    atexit.register(late)
-    from fastevent import Event
+        def late():
+            calls = []
+            armed.add_callback(calls.append)
+            armed.restart_timeout(0.01)
+            assert armed.wait() and calls == [armed]
+            print("called")
 
-    armed = Event(3600, set_on_timeout=True)
-    """
-    assert python(code, core) == "called\n"
+        atexit.register(late)
+        from fastevent import Event
+
+        armed = Event(3600, set_on_timeout=True)
+
+    assert python(program, core) == "called\n"
 
 
 @on_cpython
@@ -261,15 +285,18 @@ def test_the_helpers_end_with_their_subinterpreter(core):
 
 def test_a_helper_that_starts_at_exit_ends(core):
     """`atexit` calls no function that was registered while it calls them."""
-    code = """
-    import atexit, time
-    from fastevent import Event
 
-    def leave():
-        event = Event(0.01, set_on_timeout=True)
-        event.add_callback(lambda event: (time.sleep(0.2), print("saved")))
-        event.wait()
+    def program():
+        import atexit
+        import time
 
-    atexit.register(leave)
-    """
-    assert python(code, core) == "saved\n"
+        from fastevent import Event
+
+        def leave():
+            event = Event(0.01, set_on_timeout=True)
+            event.add_callback(lambda event: (time.sleep(0.2), print("saved")))
+            event.wait()
+
+        atexit.register(leave)
+
+    assert python(program, core) == "saved\n"

@@ -25,14 +25,21 @@ def test_the_interpreter_exits_while_daemons_wait(core, timeout):
 
 
 def test_events_in_cycles_and_globals_at_exit(core):
-    code = """
-    from fastevent import Event
-    kept = Event(); kept.me = kept
-    class Sub(Event):
-        def __del__(self): self.set()
-    sub = Sub(); sub.other = kept; kept.other = sub
-    """
-    assert python(code, core) == ""
+    def program():
+        from fastevent import Event
+
+        kept = Event()
+        kept.me = kept
+
+        class Sub(Event):
+            def __del__(self):
+                self.set()
+
+        sub = Sub()
+        sub.other = kept
+        kept.other = sub
+
+    assert python(program, core) == ""
 
 
 SUBINTERPRETERS = """

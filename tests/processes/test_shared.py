@@ -67,107 +67,108 @@ def test_chaos_loses_no_set(core, directory):
 
 
 def test_is_imported_when_it_is_used(core):
-    python(
-        """
-import sys, threading
-import fastevent
-fastevent.Event(0.01, set_on_timeout=True).wait()
-assert not {"fastevent._shared", "fastevent._hub", "socket", "selectors", "multiprocessing"} & set(sys.modules)
-fastevent.SharedEvent
-assert "fastevent._shared" in sys.modules and "multiprocessing" not in sys.modules
-assert "fastevent shared" not in {thread.name for thread in threading.enumerate()}
-""",
-        core,
-    )
+    def program():
+        import sys
+        import threading
+
+        import fastevent
+
+        fastevent.Event(0.01, set_on_timeout=True).wait()
+        assert not {"fastevent._shared", "fastevent._hub", "socket", "selectors", "multiprocessing"} & set(sys.modules)
+        assert fastevent.SharedEvent
+        assert "fastevent._shared" in sys.modules and "multiprocessing" not in sys.modules
+        assert "fastevent shared" not in {thread.name for thread in threading.enumerate()}
+
+    python(program, core)
 
 
 def test_refuses_what_others_would_not_notice(core):
-    python(
-        """
-from fastevent import SharedEvent
-event = SharedEvent(60)
-for call, text in [
-    (event.clear, "make a new SharedEvent"),
-    (event.restart_timeout, "make a child(timeout)"),
-    (lambda: event.restart_timeout(5), "make a child(timeout)"),
-    (lambda: event.__init__(), "make a new SharedEvent"),
-    (lambda: event.__init__(5), "make a new SharedEvent"),
-]:
-    try:
-        call()
-    except TypeError as error:
-        assert text in str(error), error
-    else:
-        raise AssertionError(text)
-assert event.timeout == 60 and not event.is_set()
-child = event.child(30)
-assert child.restart_timeout(60)
-for arguments in ({"timeout": -1}, {"set_on_timeout": True}):
-    try:
-        SharedEvent(**arguments)
-    except ValueError:
-        pass
-    else:
-        raise AssertionError(arguments)
-""",
-        core,
-    )
+    def program():
+        from fastevent import SharedEvent
+
+        event = SharedEvent(60)
+        for call, text in [
+            (event.clear, "make a new SharedEvent"),
+            (event.restart_timeout, "make a child(timeout)"),
+            (lambda: event.restart_timeout(5), "make a child(timeout)"),
+            (lambda: event.__init__(), "make a new SharedEvent"),
+            (lambda: event.__init__(5), "make a new SharedEvent"),
+        ]:
+            try:
+                call()
+            except TypeError as error:
+                assert text in str(error), error
+            else:
+                raise AssertionError(text)
+        assert event.timeout == 60 and not event.is_set()
+        child = event.child(30)
+        assert child.restart_timeout(60)
+        try:
+            SharedEvent(timeout=-1)
+        except ValueError as error:
+            assert "-1" in str(error)
+        else:
+            raise AssertionError("a timeout below zero is taken")
+
+    python(program, core)
 
 
 def test_a_copy_is_the_event_itself(core):
-    python(
-        """
-import copy, pickle
-from fastevent import Event, SharedEvent
-event = SharedEvent(name="x")
-copies = [copy.copy(event), copy.deepcopy([event])[0], *(pickle.loads(pickle.dumps(event, each)) for each in range(6))]
-assert all(each is event for each in copies)
-assert repr(event).startswith("<fastevent.SharedEvent 'x' at"), repr(event)
-for call in (copy.copy, copy.deepcopy, pickle.dumps):
-    try:
-        call(Event())
-    except TypeError as error:
-        assert "SharedEvent" in str(error)
-    else:
-        raise AssertionError(call)
-""",
-        core,
-    )
+    def program():
+        import copy
+        import pickle
+
+        from fastevent import Event, SharedEvent
+
+        event = SharedEvent(name="x")
+        copies = [copy.copy(event), copy.deepcopy([event])[0], *(pickle.loads(pickle.dumps(event, each)) for each in range(6))]
+        assert all(each is event for each in copies)
+        assert repr(event).startswith("<fastevent.SharedEvent 'x' at"), repr(event)
+        for call in (copy.copy, copy.deepcopy, pickle.dumps):
+            try:
+                call(Event())
+            except TypeError as error:
+                assert "SharedEvent" in str(error)
+            else:
+                raise AssertionError(call)
+
+    python(program, core)
 
 
 def test_dropped_events_leave_nothing(core):
-    python(
-        """
-import gc, pickle
-from fastevent import SharedEvent, _hub
-tickets = [pickle.dumps(SharedEvent(60, set_on_timeout=True)) for _ in range(100)]
-gc.collect()
-assert not _hub.hub.events
-again = pickle.loads(tickets[0])
-assert pickle.loads(tickets[0]) is again and len(_hub.hub.events) == 1
-again.set("known by its number")
-del again
-gc.collect()
-assert pickle.loads(tickets[0]).reason == "known by its number"
-_hub._MOST_CAUSES = 10
-for _ in range(20):
-    SharedEvent().set()
-assert len(_hub.hub.causes) == len(_hub.hub.order) == 10
-assert pickle.loads(tickets[0]).is_set()
-""",
-        core,
-    )
+    def program():
+        import gc
+        import pickle
+
+        from fastevent import SharedEvent, _hub
+
+        tickets = [pickle.dumps(SharedEvent(60, set_on_timeout=True)) for _ in range(100)]
+        gc.collect()
+        assert not _hub.hub.events
+        again = pickle.loads(tickets[0])
+        assert pickle.loads(tickets[0]) is again and len(_hub.hub.events) == 1
+        again.set("known by its number")
+        del again
+        gc.collect()
+        assert pickle.loads(tickets[0]).reason == "known by its number"
+        _hub._MOST_CAUSES = 10
+        for _ in range(20):
+            SharedEvent().set()
+        assert len(_hub.hub.causes) == len(_hub.hub.order) == 10
+        assert pickle.loads(tickets[0]).is_set()
+
+    python(program, core)
 
 
 def test_polls_are_those_of_event(core):
     """Each class has them itself: that is what the interpreter makes short calls of."""
-    python(
-        """
-from fastevent import IMPLEMENTATION, SharedEvent
-assert IMPLEMENTATION == "python" or {"is_set", "check_timeout", "check", "flag"} <= set(vars(SharedEvent))
-""",
-        core,
-    )
+
+    def program():
+        from fastevent import IMPLEMENTATION, SharedEvent
+
+        assert IMPLEMENTATION == "python" or {"is_set", "check_timeout", "check", "flag"} <= set(vars(SharedEvent))
+
+    python(program, core)
 
 
 def test_tasks_of_joblib_receive_it(core, directory):

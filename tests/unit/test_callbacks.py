@@ -115,23 +115,25 @@ def test_sys_exit_comes_after_the_other_callbacks(Event):
 
 
 def test_a_log_that_raises_stops_no_callback(core):
-    code = """
-    import logging
-    from fastevent import Event
-    from helpers import self_setting, until
+    def program():
+        import logging
 
-    def refuses(record):
-        raise OSError
+        from helpers import self_setting, until
 
-    logging.getLogger("fastevent").addFilter(refuses)
-    event, calls = Event(), []
-    event.add_callback(lambda event: 1 / 0)
-    event.add_callback(calls.append)
-    event.set()
-    first, second = self_setting(Event, 0.01, lambda event: exit()), self_setting(Event, 0.02, calls.append)
-    until(lambda: calls == [event, second])
-    """
-    python(code, core)
+        from fastevent import Event
+
+        def refuses(record):
+            raise OSError
+
+        logging.getLogger("fastevent").addFilter(refuses)
+        event, calls = Event(), []
+        event.add_callback(lambda event: 1 / 0)
+        event.add_callback(calls.append)
+        event.set()
+        _first, second = self_setting(Event, 0.01, lambda event: exit()), self_setting(Event, 0.02, calls.append)
+        until(lambda: calls == [event, second])
+
+    python(program, core)
 
 
 def test_a_log_line_needs_no_subclass(Event, caplog):

@@ -340,12 +340,14 @@ def test_a_subclass_may_assign_it(Event):
 
 
 def test_under_the_patch_it_may_be_assigned(core):
-    code = """
-    import threading
-    from fastevent import patch_threading
-    patch_threading()
-    event = threading.Event()
-    event.timeout = 5
-    assert event.timeout == 5 and threading.Event().timeout is None
-    """
-    python(code, core)
+    def program():
+        import threading
+
+        from fastevent import patch_threading
+
+        patch_threading()
+        event = threading.Event()
+        event.timeout = 5
+        assert event.timeout == 5 and threading.Event().timeout is None
+
+    python(program, core)

@@ -259,109 +259,121 @@ def test_a_drop_during_set_writes_nothing_foreign(Event, tiny_switch_interval):
 
 @has_fork
 def test_a_child_process_has_its_own(core, kind):
-    code = """
-    import os, select, sys
-    if sys.argv[1] == "sockets" and hasattr(os, "eventfd"):
-        del os.eventfd
-    from fastevent import Event
+    def program():
+        import os
+        import select
+        import sys
 
-    def is_readable(number):
-        return bool(select.select([number], [], [], 0)[0])
+        if sys.argv[1] == "sockets" and hasattr(os, "eventfd"):
+            del os.eventfd
+        from fastevent import Event
 
-    for first_use in "fileno", "set", "clear":
-        event, other = Event(), Event()
-        numbers = event.fileno(), other.fileno()
-        other.set()
-        to_child, from_parent = os.pipe()
-        to_parent, from_child = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            for each in event, other:
-                getattr(each, first_use)()
-            event.set()
+        def is_readable(number):
+            return bool(select.select([number], [], [], 0)[0])
+
+        for first_use in "fileno", "set", "clear":
+            event, other = Event(), Event()
+            numbers = event.fileno(), other.fileno()
             other.set()
-            assert is_readable(numbers[0]) and is_readable(numbers[1])
+            to_child, from_parent = os.pipe()
+            to_parent, from_child = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                for each in event, other:
+                    getattr(each, first_use)()
+                event.set()
+                other.set()
+                assert is_readable(numbers[0]) and is_readable(numbers[1])
+                other.clear()
+                assert not is_readable(numbers[1])
+                os.write(from_child, b"1")
+                assert os.read(to_child, 1)  # the parent has set its own and cleared it
+                assert is_readable(numbers[0]) and not is_readable(numbers[1]) and (event.fileno(), other.fileno()) == numbers
+                os._exit(0)
+            assert os.read(to_parent, 1)  # the child has changed its own
+            assert not is_readable(numbers[0]) and is_readable(numbers[1])
+            event.set()
+            event.clear()
             other.clear()
-            assert not is_readable(numbers[1])
-            os.write(from_child, b"1")
-            assert os.read(to_child, 1)  # the parent has set its own and cleared it
-            assert is_readable(numbers[0]) and not is_readable(numbers[1]) and (event.fileno(), other.fileno()) == numbers
-            os._exit(0)
-        assert os.read(to_parent, 1)  # the child has changed its own
-        assert not is_readable(numbers[0]) and is_readable(numbers[1])
-        event.set()
-        event.clear()
-        other.clear()
-        other.set()
-        os.write(from_parent, b"1")
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-        assert not is_readable(numbers[0]) and is_readable(numbers[1])
-    """
-    python(code, core, kind)
+            other.set()
+            os.write(from_parent, b"1")
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+            assert not is_readable(numbers[0]) and is_readable(numbers[1])
+
+    python(program, core, kind)
 
 
 @has_fork
 def test_a_grandchild_process_has_its_own(core, kind):
-    code = """
-    import os, select, sys
-    if sys.argv[1] == "sockets" and hasattr(os, "eventfd"):
-        del os.eventfd
-    from fastevent import Event
-    event = Event()
-    number = event.fileno()
-    for depth in range(3):
-        if depth == 1:
-            event.fileno()  # in the child, and not in the grandchild
-        pid = os.fork()
-        if pid:
-            ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-            good = ended and not select.select([number], [], [], 0)[0] and event.fileno() == number
-            if depth:
-                os._exit(not good)
-            assert good
-            break
-    else:
-        event.set()
-        os._exit(not select.select([number], [], [], 0)[0] or event.fileno() != number)
-    """
-    python(code, core, kind)
+    def program():
+        import os
+        import select
+        import sys
+
+        if sys.argv[1] == "sockets" and hasattr(os, "eventfd"):
+            del os.eventfd
+        from fastevent import Event
+
+        event = Event()
+        number = event.fileno()
+        for depth in range(3):
+            if depth == 1:
+                event.fileno()  # in the child, and not in the grandchild
+            pid = os.fork()
+            if pid:
+                ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+                good = ended and not select.select([number], [], [], 0)[0] and event.fileno() == number
+                if depth:
+                    os._exit(not good)
+                assert good
+                break
+        else:
+            event.set()
+            os._exit(not select.select([number], [], [], 0)[0] or event.fileno() != number)
+
+    python(program, core, kind)
 
 
 @on_posix
 def test_without_a_descriptor_left_the_event_works(core, kind):
-    code = """
-    import errno, os, resource, select, sys
-    if sys.argv[1] == "sockets" and hasattr(os, "eventfd"):
-        del os.eventfd
-    import socket  # as importing it would need a descriptor
-    from fastevent import Event
-    event, calls = Event(), []
-    event.add_callback(calls.append)
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (10, limits[1]))
-    taken = []
-    try:
-        while True:
-            taken.append(os.dup(0))
-    except OSError:
-        pass
-    for _ in range(2):
+    def program():
+        import errno
+        import os
+        import resource
+        import select
+        import sys
+
+        if sys.argv[1] == "sockets" and hasattr(os, "eventfd"):
+            del os.eventfd
+        from fastevent import Event
+
+        event, calls = Event(), []
+        event.add_callback(calls.append)
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (10, limits[1]))
+        taken = []
         try:
-            event.fileno()
-            print("no error")
-        except OSError as error:
-            print(errno.errorcode[error.errno])
-    event.set()
-    assert calls == [event] and event.is_set() and event.wait(1)
-    event.clear()
-    assert not event.wait(0.01)
-    for each in taken:
-        os.close(each)
-    assert not select.select([event], [], [], 0)[0]
-    event.set()
-    assert select.select([event], [], [], 0)[0] and event.fileno() in taken
-    """
-    assert python(code, core, kind) == "EMFILE\n" * 2
+            while True:
+                taken.append(os.dup(0))
+        except OSError:
+            pass
+        for _ in range(2):
+            try:
+                event.fileno()
+                print("no error")
+            except OSError as error:
+                print(errno.errorcode[error.errno])
+        event.set()
+        assert calls == [event] and event.is_set() and event.wait(1)
+        event.clear()
+        assert not event.wait(0.01)
+        for each in taken:
+            os.close(each)
+        assert not select.select([event], [], [], 0)[0]
+        event.set()
+        assert select.select([event], [], [], 0)[0] and event.fileno() in taken
+
+    assert python(program, core, kind) == "EMFILE\n" * 2
 
 
 @on_posix
@@ -378,41 +390,48 @@ def test_dropped_events_leave_no_descriptor(Event):
 
 @on_posix
 def test_a_closed_descriptor_stops_no_set(core, kind):
-    code = """
-    import logging, os
-    from fastevent import Event
-    logging.disable()
-    event, calls = Event(), []
-    event.add_callback(calls.append)
-    os.close(event.fileno())
-    event.set()
-    assert calls == [event]
-    event._fe_wakers.clear()
-    os._exit(0)  # the end would close it again
-    """
-    python(code, core, kind)
+    def program():
+        import logging
+        import os
+
+        from fastevent import Event
+
+        logging.disable()
+        event, calls = Event(), []
+        event.add_callback(calls.append)
+        os.close(event.fileno())
+        event.set()
+        assert calls == [event]
+        event._fe_wakers.clear()
+        os._exit(0)  # the end would close it again
+
+    python(program, core, kind)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_daemon_keeps_its_files(core, kind):
     """It has closed all descriptors, and has given the number of the event's to another file."""
-    code = """
-    import os, select
-    from fastevent import Event
-    event = Event()
-    number = event.fileno()
 
-    pid = os.fork()
-    if pid == 0:
-        os.closerange(3, 256)
-        names = [os.open(os.devnull, os.O_RDWR) for _ in range(number)]
-        assert number in names
-        event.set()
-        assert [os.write(name, b"x") for name in names] == [1] * len(names)
-        assert event.fileno() not in names and select.select([event], [], [], 60)[0]
-        event.clear()
-        assert not select.select([event], [], [], 0)[0]
-        os._exit(0)
-    assert os.waitpid(pid, 0)[1] == 0
-    """
-    python(code, core, kind)
+    def program():
+        import os
+        import select
+
+        from fastevent import Event
+
+        event = Event()
+        number = event.fileno()
+
+        pid = os.fork()
+        if pid == 0:
+            os.closerange(3, 256)
+            names = [os.open(os.devnull, os.O_RDWR) for _ in range(number)]
+            assert number in names
+            event.set()
+            assert [os.write(name, b"x") for name in names] == [1] * len(names)
+            assert event.fileno() not in names and select.select([event], [], [], 60)[0]
+            event.clear()
+            assert not select.select([event], [], [], 0)[0]
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+
+    python(program, core, kind)

@@ -168,24 +168,27 @@ def test_sets_and_clears_of_many_threads_lose_nothing(Event, tiny_switch_interva
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_child_is_set_in_its_own_process(core):
-    code = """
-    import os, threading
-    from fastevent import Event
-    from helpers import until
+    def program():
+        import os
+        import threading
 
-    parent, calls = threading.Event(), []
-    child = Event(parents=[parent])
-    child.callback(calls.append, 1)
-    pid = os.fork()
-    if pid == 0:
+        from helpers import until
+
+        from fastevent import Event
+
+        parent, calls = threading.Event(), []
+        child = Event(parents=[parent])
+        child.callback(calls.append, 1)
+        pid = os.fork()
+        if pid == 0:
+            parent.set()
+            until(lambda: child.is_set() and calls)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0 and not child.is_set() and not calls
         parent.set()
         until(lambda: child.is_set() and calls)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0 and not child.is_set() and not calls
-    parent.set()
-    until(lambda: child.is_set() and calls)
-    """
-    python(code, core)
+
+    python(program, core)
 
 
 def test_several_events_are_waited_for_by_a_child(fastevent):

@@ -14,37 +14,49 @@ def helper_names():
 
 
 def test_a_process_without_need_has_no_helper(core):
-    code = """
-    import _thread
-    from fastevent import Event, wait_any
-    event = Event(0.001)
-    event.add_callback(repr); event.child(); event.wait(); event.check_timeout(); event.fileno(); event.set(); event.clear()
-    for event in Event(), Event(0.001):
-        event.wait(0.001)
-    wait_any([event], 0.001)
-    assert _thread._count() == 0
-    """
-    python(code, core)
+    def program():
+        import _thread
+
+        from fastevent import Event, wait_any
+
+        event = Event(0.001)
+        event.add_callback(repr)
+        event.child()
+        event.wait()
+        event.check_timeout()
+        event.fileno()
+        event.set()
+        event.clear()
+        for event in Event(), Event(0.001):
+            event.wait(0.001)
+        wait_any([event], 0.001)
+        assert _thread._count() == 0
+
+    python(program, core)
 
 
 def test_one_thread_keeps_all_deadlines(core):
-    code = """
-    import _thread, threading
-    from fastevent import Event
-    from helpers import until
-    late = [Event(3600 + i, set_on_timeout=True) for i in range(20_000)]
-    soon, calls = [Event(1800, set_on_timeout=True) for _ in range(2_000)], []
-    names = [thread.name for thread in threading.enumerate()]
-    assert _thread._count() == 1 and names == ["MainThread", "fastevent timers"], names
-    for event in soon + late:
-        event.add_callback(calls.append)
-    for event in soon:
-        event.restart_timeout(0.1)
-    until(lambda: len(calls) >= len(soon))
-    assert calls == soon and not any(event.is_set() for event in late)
-    until(lambda: _thread._count() == 2)  # with that of callbacks
-    """
-    python(code, core)
+    def program():
+        import _thread
+        import threading
+
+        from helpers import until
+
+        from fastevent import Event
+
+        late = [Event(3600 + i, set_on_timeout=True) for i in range(20_000)]
+        soon, calls = [Event(1800, set_on_timeout=True) for _ in range(2_000)], []
+        names = [thread.name for thread in threading.enumerate()]
+        assert _thread._count() == 1 and names == ["MainThread", "fastevent timers"], names
+        for event in soon + late:
+            event.add_callback(calls.append)
+        for event in soon:
+            event.restart_timeout(0.1)
+        until(lambda: len(calls) >= len(soon))
+        assert calls == soon and not any(event.is_set() for event in late)
+        until(lambda: _thread._count() == 2)  # with that of callbacks
+
+    python(program, core)
 
 
 def test_no_deadline_is_missed(Event, tiny_switch_interval):
@@ -82,42 +94,50 @@ def test_equal_deadlines_are_kept_in_order(modules):
 
 
 def test_a_later_deadline_wakes_no_thread(core):
-    code = """
-    import time
-    from fastevent import Event, _callbacks, _process, _timers
-    from helpers import deadline, until
-    event, wakes, looks = Event(3600, set_on_timeout=True), [], []
-    until(lambda: _timers.timers._asleep.get("until") == deadline(event))
-    _timers.timers.helper.wake = lambda: wakes.append(1)
-    clock = _timers.monotonic_ns
-    _timers.monotonic_ns = lambda: looks.append(1) or clock()
-    events = [Event(3601 + i, set_on_timeout=True) for i in range(900)]
-    time.sleep(0.1)
-    assert not wakes and not looks, (wakes, looks)
-    """
-    python(code, core)
+    def program():
+        import time
+
+        from helpers import deadline, until
+
+        from fastevent import Event, _timers
+
+        event, wakes, looks = Event(3600, set_on_timeout=True), [], []
+        until(lambda: _timers.timers._asleep.get("until") == deadline(event))
+        _timers.timers.helper.wake = lambda: wakes.append(1)
+        clock = _timers.monotonic_ns
+        _timers.monotonic_ns = lambda: looks.append(1) or clock()
+        _events = [Event(3601 + i, set_on_timeout=True) for i in range(900)]
+        time.sleep(0.1)
+        assert not wakes and not looks, (wakes, looks)
+
+    python(program, core)
 
 
 def test_deadlines_are_kept_while_many_are_made(core):
     """For each one that is read comes another one, so that the thread has never read them all."""
-    code = """
-    import heapq, types
-    from fastevent import Event, _callbacks, _process, _timers
-    from helpers import until
-    references = []
 
-    def heappush(heap, entry):
-        heapq.heappush(heap, entry)
-        if not event.is_set():
-            references.append(lambda: None)
-            _timers.timers._unread.append((entry[0] + 10**12, id, references[-1]))
+    def program():
+        import heapq
+        import types
 
-    event = Event(3600, set_on_timeout=True)
-    _timers.heapq = types.SimpleNamespace(heappush=heappush, heappop=heapq.heappop, heapify=heapq.heapify)
-    event.restart_timeout(0.05)
-    until(event.is_set)
-    """
-    python(code, core)
+        from helpers import until
+
+        from fastevent import Event, _timers
+
+        references = []
+
+        def heappush(heap, entry):
+            heapq.heappush(heap, entry)
+            if not event.is_set():
+                references.append(lambda: None)
+                _timers.timers._unread.append((entry[0] + 10**12, id, references[-1]))
+
+        event = Event(3600, set_on_timeout=True)
+        _timers.heapq = types.SimpleNamespace(heappush=heappush, heappop=heapq.heappop, heapify=heapq.heapify)
+        event.restart_timeout(0.05)
+        until(event.is_set)
+
+    python(program, core)
 
 
 def test_the_timers_keep_no_event_alive(Event):
@@ -140,40 +160,46 @@ def test_a_dropped_event_calls_nothing(Event):
 
 
 def test_restarts_leave_one_entry(core):
-    code = """
-    from fastevent import Event, _callbacks, _process, _timers
-    from helpers import until
-    event = Event(3600, set_on_timeout=True)
-    for _ in range(5_000):
-        event.restart_timeout()
-        event.__init__(3600, set_on_timeout=True)
-        event.clear()
-    until(lambda: _timers.timers._asleep.get("until", 1 << 64) < 1 << 63)
-    assert len(_timers.timers._heap) == 1, len(_timers.timers._heap)
-    """
-    python(code, core)
+    def program():
+        from helpers import until
+
+        from fastevent import Event, _timers
+
+        event = Event(3600, set_on_timeout=True)
+        for _ in range(5_000):
+            event.restart_timeout()
+            event.__init__(3600, set_on_timeout=True)
+            event.clear()
+        until(lambda: _timers.timers._asleep.get("until", 1 << 64) < 1 << 63)
+        assert len(_timers.timers._heap) == 1, len(_timers.timers._heap)
+
+    python(program, core)
 
 
 def test_the_heap_drops_dead_events_in_order(core):
-    code = """
-    import gc, random
-    from fastevent import Event, _callbacks, _process, _timers
-    from helpers import deadline, until
-    numbers = random.Random(0)
-    events = [Event(3600 + 100 * numbers.random(), set_on_timeout=True) for _ in range(3000)]
-    until(lambda: len(_timers.timers._heap) >= 2000)
-    del events[:2900]
-    gc.collect()
-    events += [Event(3600 + 100 * numbers.random(), set_on_timeout=True) for _ in range(6000)]
-    events.append(Event(1800, set_on_timeout=True))  # the next deadline, for which the thread reads all
-    until(lambda: _timers.timers._asleep["until"] == deadline(events[-1]))
-    heap = list(_timers.timers._heap)
-    assert all(heap[(i - 1) // 2] <= heap[i] for i in range(1, len(heap)))
-    alive = [event for *_, reference in sorted(heap) if (event := reference()) is not None]
-    assert alive == sorted(events, key=deadline)
-    assert len(heap) < len(events) + 2000, len(heap)
-    """
-    python(code, core)
+    def program():
+        import gc
+        import random
+
+        from helpers import deadline, until
+
+        from fastevent import Event, _timers
+
+        numbers = random.Random(0)
+        events = [Event(3600 + 100 * numbers.random(), set_on_timeout=True) for _ in range(3000)]
+        until(lambda: len(_timers.timers._heap) >= 2000)
+        del events[:2900]
+        gc.collect()
+        events += [Event(3600 + 100 * numbers.random(), set_on_timeout=True) for _ in range(6000)]
+        events.append(Event(1800, set_on_timeout=True))  # the next deadline, for which the thread reads all
+        until(lambda: _timers.timers._asleep["until"] == deadline(events[-1]))
+        heap = list(_timers.timers._heap)
+        assert all(heap[(i - 1) // 2] <= heap[i] for i in range(1, len(heap)))
+        alive = [event for *_, reference in sorted(heap) if (event := reference()) is not None]
+        assert alive == sorted(events, key=deadline)
+        assert len(heap) < len(events) + 2000, len(heap)
+
+    python(program, core)
 
 
 # Callbacks
@@ -216,27 +242,29 @@ def test_a_stuck_callback_delays_nothing(Event):
 
 
 def test_several_stuck_callbacks_delay_nothing(core):
-    code = """
-    import threading
-    from fastevent import Event
-    from helpers import self_setting, until
+    def program():
+        import threading
 
-    def helpers():
-        return [thread.name for thread in threading.enumerate()].count("fastevent callbacks")
+        from helpers import self_setting, until
 
-    go_on, calls = threading.Event(), []
-    stuck = [self_setting(Event, 0.01, lambda event: go_on.wait(60)) for _ in range(5)]
-    first = self_setting(Event, 0.01, calls.append)
-    until(lambda: calls == [first])
-    assert helpers() >= 5
-    last = self_setting(Event, 0.01, calls.append)
-    until(lambda: calls[1:] == [last])
-    go_on.set()
-    until(lambda: helpers() == 1)  # those beyond the first one end
-    again = self_setting(Event, 0.01, calls.append)
-    until(lambda: calls[2:] == [again])
-    """
-    python(code, core)
+        from fastevent import Event
+
+        def helpers():
+            return [thread.name for thread in threading.enumerate()].count("fastevent callbacks")
+
+        go_on, calls = threading.Event(), []
+        _stuck = [self_setting(Event, 0.01, lambda event: go_on.wait(60)) for _ in range(5)]
+        first = self_setting(Event, 0.01, calls.append)
+        until(lambda: calls == [first])
+        assert helpers() >= 5
+        last = self_setting(Event, 0.01, calls.append)
+        until(lambda: calls[1:] == [last])
+        go_on.set()
+        until(lambda: helpers() == 1)  # those beyond the first one end
+        again = self_setting(Event, 0.01, calls.append)
+        until(lambda: calls[2:] == [again])
+
+    python(program, core)
 
 
 def test_callbacks_are_called_in_order(Event):
@@ -269,75 +297,87 @@ def test_a_callback_may_make_and_wait(fastevent):
 
 
 def test_without_a_thread_nothing_is_half_done(core):
-    code = """
-    import _thread
-    from fastevent import Event, _callbacks, _process, _timers
-    from helpers import self_setting, until
-    start, parent = _process.native.start_new_thread, Event()
+    def program():
+        import _thread
 
-    def fails(*_):
-        raise RuntimeError("can't start new thread")
+        from helpers import self_setting, until
 
-    _process.native.start_new_thread = fails
-    makes = [lambda: Event(3600, parents=[parent], set_on_timeout=True), lambda: parent.child(0.01), lambda: parent.child(0)]
-    for make in makes:
-        for _ in range(2):
-            try:
-                make()
-                print("no error")
-            except RuntimeError as error:
-                assert str(error) == "can't start new thread"
-    assert parent.status().children == 0 and _thread._count() == 0
-    _process.native.start_new_thread = start
-    calls, event = [], self_setting(Event, 0.01)
-    event.add_callback(calls.append)
-    until(lambda: calls == [event])
-    """
-    assert python(code, core) == ""
+        from fastevent import Event, _process
+
+        start, parent = _process.native.start_new_thread, Event()
+
+        def fails(*_):
+            raise RuntimeError("can't start new thread")
+
+        _process.native.start_new_thread = fails
+        makes = [
+            lambda: Event(3600, parents=[parent], set_on_timeout=True),
+            lambda: parent.child(0.01),
+            lambda: parent.child(0),
+        ]
+        for make in makes:
+            for _ in range(2):
+                try:
+                    make()
+                    print("no error")
+                except RuntimeError as error:
+                    assert str(error) == "can't start new thread"
+        assert parent.status().children == 0 and _thread._count() == 0
+        _process.native.start_new_thread = start
+        calls, event = [], self_setting(Event, 0.01)
+        event.add_callback(calls.append)
+        until(lambda: calls == [event])
+
+    assert python(program, core) == ""
 
 
 def test_without_a_thread_callbacks_come_later(core):
-    code = """
-    from fastevent import Event, _callbacks, _process, _timers
-    from helpers import until
-    start, calls = _process.native.start_new_thread, []
-    first, second, third = (Event(3600, set_on_timeout=True) for _ in range(3))
-    for event in first, second:
-        event.add_callback(calls.append)
+    def program():
+        from helpers import until
 
-    def fails(*_):
-        raise RuntimeError("can't start new thread")
+        from fastevent import Event, _process
 
-    _process.native.start_new_thread = fails
-    first.restart_timeout(0.01)
-    until(first.is_set)  # by the thread of the timers
-    assert first.wait() and calls == []
-    _process.native.start_new_thread = start
-    second.restart_timeout(0.01)
-    until(lambda: calls == [first, second])
-    """
-    python(code, core)
+        start, calls = _process.native.start_new_thread, []
+        first, second, _third = (Event(3600, set_on_timeout=True) for _ in range(3))
+        for event in first, second:
+            event.add_callback(calls.append)
+
+        def fails(*_):
+            raise RuntimeError("can't start new thread")
+
+        _process.native.start_new_thread = fails
+        first.restart_timeout(0.01)
+        until(first.is_set)  # by the thread of the timers
+        assert first.wait() and calls == []
+        _process.native.start_new_thread = start
+        second.restart_timeout(0.01)
+        until(lambda: calls == [first, second])
+
+    python(program, core)
 
 
 def test_a_patched_interpreter_has_native_helpers(core):
-    code = """
-    import _thread, threading, time
+    def program():
+        import _thread
+        import threading
+        import time
 
-    def fails(*_):
-        raise AssertionError("a patched function was called")
+        def fails(*_):
+            raise AssertionError("a patched function was called")
 
-    _thread.start_new_thread = _thread.start_new = threading.Thread.start = time.sleep = fails
-    from fastevent import Event
-    calls, event = [], Event(3600, set_on_timeout=True)
-    event.add_callback(lambda event: calls.append(threading.current_thread().name))
-    event.restart_timeout(0.01)
-    assert event.wait(60)
-    end = time.monotonic() + 60
-    while not calls and time.monotonic() < end:
-        pass
-    assert calls == ["fastevent callbacks"], calls
-    """
-    python(code, core)
+        _thread.start_new_thread = _thread.start_new = threading.Thread.start = time.sleep = fails
+        from fastevent import Event
+
+        calls, event = [], Event(3600, set_on_timeout=True)
+        event.add_callback(lambda event: calls.append(threading.current_thread().name))
+        event.restart_timeout(0.01)
+        assert event.wait(60)
+        end = time.monotonic() + 60
+        while not calls and time.monotonic() < end:
+            pass
+        assert calls == ["fastevent callbacks"], calls
+
+    python(program, core)
 
 
 def test_helpers_are_named(Event):
@@ -349,38 +389,41 @@ def test_helpers_are_named(Event):
 
 def test_an_interrupted_start_leaves_one_thread(core):
     """A signal handler may raise just before the thread starts, and just after."""
-    code = """
-    import _thread
-    from fastevent import Event, _callbacks, _process, _timers
-    from helpers import until
 
-    class Interruption(BaseException):
-        pass
+    def program():
+        import _thread
 
-    start, take = _process.native.start_new_thread, _process.Claim.take
+        from helpers import until
 
-    def taken(claim, me):
-        take(claim, me)
-        raise Interruption
+        from fastevent import Event, _process, _timers
 
-    def started(*arguments):
-        start(*arguments)
-        raise Interruption
+        class Interruption(BaseException):
+            pass
 
-    for interrupted in "before", "after":
-        if interrupted == "before":
-            _process.Claim.take = taken
-        else:
-            _process.native.start_new_thread = started
-        try:
-            Event(3600, set_on_timeout=True)
-        except Interruption:
-            _process.Claim.take, _process.native.start_new_thread = take, start
-        else:
-            raise AssertionError("not interrupted")
-        assert interrupted == "after" or _timers.timers.helper.life is None
-    event = Event(0.01, set_on_timeout=True)
-    until(event.is_set)
-    until(lambda: _thread._count() == 1)
-    """
-    python(code, core)
+        start, take = _process.native.start_new_thread, _process.Claim.take
+
+        def taken(claim, me):
+            take(claim, me)
+            raise Interruption
+
+        def started(*arguments):
+            start(*arguments)
+            raise Interruption
+
+        for interrupted in "before", "after":
+            if interrupted == "before":
+                _process.Claim.take = taken
+            else:
+                _process.native.start_new_thread = started
+            try:
+                Event(3600, set_on_timeout=True)
+            except Interruption:
+                _process.Claim.take, _process.native.start_new_thread = take, start
+            else:
+                raise AssertionError("not interrupted")
+            assert interrupted == "after" or _timers.timers.helper.life is None
+        event = Event(0.01, set_on_timeout=True)
+        until(event.is_set)
+        until(lambda: _thread._count() == 1)
+
+    python(program, core)

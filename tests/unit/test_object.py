@@ -11,11 +11,10 @@ import sys
 import threading
 import typing
 import weakref
-from textwrap import dedent
 from unittest import mock
 
 import pytest
-from helpers import NAMED, python
+from helpers import python
 
 import fastevent
 
@@ -187,15 +186,19 @@ def test_annotations_can_be_resolved(Event):
 
 
 def test_a_subclass_may_say_how_it_is_pickled(core):
-    code = """
-    import copy, pickle
-    event = Named("a name")
-    event.set()
-    others = pickle.loads(pickle.dumps(event)), copy.copy(event), copy.deepcopy(event)
-    event.clear()
-    print([(other.label, other.is_set()) for other in others])
-    """
-    assert python(NAMED + dedent(code), core) == "[('a name', True), ('a name', True), ('a name', True)]\n"
+    def program():
+        import copy
+        import pickle
+
+        from named import Named
+
+        event = Named("a name")
+        event.set()
+        others = pickle.loads(pickle.dumps(event)), copy.copy(event), copy.deepcopy(event)
+        event.clear()
+        print([(other.label, other.is_set()) for other in others])
+
+    assert python(program, core) == "[('a name', True), ('a name', True), ('a name', True)]\n"
 
 
 def test_the_class_says_where_it_is(Event):
@@ -269,17 +272,20 @@ def test_methods_can_be_patched_on_the_class(Event, name):
 
 def test_init_and_new_can_be_replaced(core):
     # In a process of its own, because a class does not forget that it had a __new__.
-    code = """
-    from unittest import mock
-    from fastevent import Event
-    seen, new = [], Event.__new__
-    with mock.patch.object(Event, "__init__", lambda self, *arguments: seen.append(arguments)):
-        Event(), Event(5)
-    Event(6)
-    Event.__new__ = lambda cls, *arguments: seen.append("new") or new(cls)
-    print(Event(7).is_set(), seen)
-    """
-    assert python(code, core) == "False [(), (5,), 'new']\n"
+
+    def program():
+        from unittest import mock
+
+        from fastevent import Event
+
+        seen, new = [], Event.__new__
+        with mock.patch.object(Event, "__init__", lambda self, *arguments: seen.append(arguments)):
+            Event(), Event(5)
+        Event(6)
+        Event.__new__ = lambda cls, *arguments: seen.append("new") or new(cls)
+        print(Event(7).is_set(), seen)
+
+    assert python(program, core) == "False [(), (5,), 'new']\n"
 
 
 def test_repr_without_a_timeout_is_that_of_threading(Event):

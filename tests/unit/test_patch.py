@@ -57,26 +57,35 @@ def test_it_warns_of_classes_derived_before(fastevent):
 
 
 def test_it_does_not_warn_of_our_own_classes(core):
-    code = """
-    import fastevent, fastevent.debug, threading
-    class Mine(fastevent.Event): pass
-    fastevent.patch_threading()
-    print(threading.Event is fastevent.Event)
-    """
-    assert python(code, core) == "True\n"
+    def program():
+        import threading
+
+        import fastevent
+        import fastevent.debug
+
+        class Mine(fastevent.Event):
+            pass
+
+        fastevent.patch_threading()
+        print(threading.Event is fastevent.Event)
+
+    assert python(program, core) == "True\n"
 
 
 def test_it_refuses_where_locks_are_green(core):
-    code = """
-    import _thread, fastevent
-    real = _thread.allocate_lock
-    _thread.allocate_lock = lambda: real()
-    try:
-        fastevent.patch_threading()
-    except RuntimeError as error:
-        print(str(error)[:50])
-    """
-    assert python(code, core) == "patch_threading() would stop all green threads at \n"
+    def program():
+        import _thread
+
+        import fastevent
+
+        real = _thread.allocate_lock
+        _thread.allocate_lock = lambda: real()
+        try:
+            fastevent.patch_threading()
+        except RuntimeError as error:
+            print(str(error)[:50])
+
+    assert python(program, core) == "patch_threading() would stop all green threads at \n"
 
 
 def test_twice_is_as_once(fastevent):
@@ -158,125 +167,151 @@ def test_what_threading_builds_on_events(patched):
 
 
 def test_a_thread_that_threading_did_not_start(core):
-    code = """
-    import _thread, fastevent, threading
-    fastevent.patch_threading()
-    done = threading.Event()
-    found = []
-    _thread.start_new_thread(lambda: (found.append(threading.current_thread()), done.set()), ())
-    done.wait(60)
-    print(type(found[0]).__name__, type(found[0]._started) is fastevent.Event, found[0].is_alive())
-    """
-    assert python(code, core) == "_DummyThread True True\n"
+    def program():
+        import _thread
+        import threading
+
+        import fastevent
+
+        fastevent.patch_threading()
+        done = threading.Event()
+        found = []
+        _thread.start_new_thread(lambda: (found.append(threading.current_thread()), done.set()), ())
+        done.wait(60)
+        print(type(found[0]).__name__, type(found[0]._started) is fastevent.Event, found[0].is_alive())
+
+    assert python(program, core) == "_DummyThread True True\n"
 
 
 def test_the_standard_library_at_work(core):
-    code = """
-    import fastevent
-    fastevent.patch_threading()
-    import concurrent.futures, logging.config, queue, socket, socketserver, threading
-    from multiprocessing.dummy import Event, Pool
-    assert Event is threading.Event is fastevent.Event
+    def program():
+        import fastevent
 
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        futures = [pool.submit(pow, 2, n) for n in range(50)]
-        done, rest = concurrent.futures.wait(futures, timeout=60)
-        assert not rest and sum(f.result() for f in concurrent.futures.as_completed(futures)) == 2**50 - 1
-    with Pool(3) as pool:
-        assert pool.map(str, range(5)) == list("01234")
+        fastevent.patch_threading()
+        import concurrent.futures
+        import socket
+        import socketserver
+        import threading
+        from multiprocessing.dummy import Event, Pool
 
-    class Echo(socketserver.StreamRequestHandler):
-        def handle(self):
-            self.wfile.write(self.rfile.readline())
+        assert Event is threading.Event is fastevent.Event
 
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Echo) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
-        with socket.create_connection(server.server_address) as client:
-            client.sendall(b"hello\\n")
-            assert client.makefile().readline() == "hello\\n"
-        server.shutdown()
-    print("done")
-    """
-    assert python(code, core) == "done\n"
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            futures = [pool.submit(pow, 2, n) for n in range(50)]
+            _done, rest = concurrent.futures.wait(futures, timeout=60)
+            assert not rest and sum(f.result() for f in concurrent.futures.as_completed(futures)) == 2**50 - 1
+        with Pool(3) as pool:
+            assert pool.map(str, range(5)) == list("01234")
+
+        class Echo(socketserver.StreamRequestHandler):
+            def handle(self):
+                self.wfile.write(self.rfile.readline())
+
+        with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Echo) as server:
+            threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+            with socket.create_connection(server.server_address) as client:
+                client.sendall(b"hello\n")
+                assert client.makefile().readline() == "hello\n"
+            server.shutdown()
+        print("done")
+
+    assert python(program, core) == "done\n"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_child(core):
     # Forking with threads is what is tested; newer releases warn of it.
-    code = """
-    import fastevent, os, sys, threading, time, warnings
-    warnings.simplefilter("ignore", DeprecationWarning)
-    fastevent.patch_threading()
-    event = threading.Event()
-    waiter = threading.Thread(target=event.wait, daemon=True)
-    waiter.start()
-    pid = os.fork()
-    if pid == 0:
-        assert threading.Event is fastevent.Event and not waiter.is_alive()
-        new = threading.Thread(target=event.wait, args=(60,))
-        new.start()
+
+    def program():
+        import os
+        import threading
+        import warnings
+
+        import fastevent
+
+        warnings.simplefilter("ignore", DeprecationWarning)
+        fastevent.patch_threading()
+        event = threading.Event()
+        waiter = threading.Thread(target=event.wait, daemon=True)
+        waiter.start()
+        pid = os.fork()
+        if pid == 0:
+            assert threading.Event is fastevent.Event and not waiter.is_alive()
+            new = threading.Thread(target=event.wait, args=(60,))
+            new.start()
+            event.set()
+            new.join(60)
+            os._exit(3 if new.is_alive() else 7)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
         event.set()
-        new.join(60)
-        os._exit(3 if new.is_alive() else 7)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
-    event.set()
-    waiter.join(60)
-    print(waiter.is_alive())
-    """
-    assert python(code, core) == "False\n"
+        waiter.join(60)
+        print(waiter.is_alive())
+
+    assert python(program, core) == "False\n"
 
 
 def test_a_package_is_imported_again_under_the_patch(core):
-    code = """
-    import fastevent, sys, threading
-    native = threading.Event
-    fastevent.patch_threading()
-    first = fastevent.Event
-    for name in [name for name in sys.modules if name.partition(".")[0] == "fastevent"]:
-        del sys.modules[name]
-    import fastevent
-    assert fastevent.Event is not first and first not in fastevent.Event.__mro__ and native in fastevent.Event.__mro__
-    event = fastevent.Event()
-    event.set()
-    fastevent.patch_threading()
-    assert threading.Event is fastevent.Event
-    fastevent.unpatch_threading()
-    print(threading.Event is first, event.wait())
-    """
-    assert python(code, core) == "True True\n"
+    def program():
+        import sys
+        import threading
+
+        import fastevent
+
+        native = threading.Event
+        fastevent.patch_threading()
+        first = fastevent.Event
+        for name in [name for name in sys.modules if name.partition(".")[0] == "fastevent"]:
+            del sys.modules[name]
+        import fastevent
+
+        assert fastevent.Event is not first and first not in fastevent.Event.__mro__ and native in fastevent.Event.__mro__
+        event = fastevent.Event()
+        event.set()
+        fastevent.patch_threading()
+        assert threading.Event is fastevent.Event
+        fastevent.unpatch_threading()
+        print(threading.Event is first, event.wait())
+
+    assert python(program, core) == "True True\n"
 
 
 def test_the_default_timeout_spares_the_standard_library(core):
-    code = """
-    import fastevent, threading, time, _thread
-    fastevent.patch_threading()
-    assert issubclass(threading.Event, fastevent.Event) and threading.Event is not fastevent.Event
-    assert fastevent.Event().wait() is False
-    event = threading.Event()
-    thread = threading.Timer(0.2, event.set)
-    thread.start()
-    assert event.wait() is True and not event.check_timeout()
-    assert threading.Event(timeout=0.01).wait() is False
-    event.clear()
-    assert event.wait(0.01) is False
-    thread.join()
-    fastevent.unpatch_threading()
-    print(threading.Event.__module__)
-    """
-    assert python(code, core, **{DEFAULT: "0.01"}) == "threading\n"
+    def program():
+        import threading
+
+        import fastevent
+
+        fastevent.patch_threading()
+        assert issubclass(threading.Event, fastevent.Event) and threading.Event is not fastevent.Event
+        assert fastevent.Event().wait() is False
+        event = threading.Event()
+        thread = threading.Timer(0.2, event.set)
+        thread.start()
+        assert event.wait() is True and not event.check_timeout()
+        assert threading.Event(timeout=0.01).wait() is False
+        event.clear()
+        assert event.wait(0.01) is False
+        thread.join()
+        fastevent.unpatch_threading()
+        print(threading.Event.__module__)
+
+    assert python(program, core, **{DEFAULT: "0.01"}) == "threading\n"
 
 
 def test_a_bad_default_timeout_prevents_the_patch(core):
-    code = """
-    import fastevent, threading
-    try:
-        fastevent.patch_threading()
-    except ValueError as error:
-        print(error)
-    print(threading.Event.__module__)
-    """
+    def program():
+        import threading
+
+        import fastevent
+
+        try:
+            fastevent.patch_threading()
+        except ValueError as error:
+            print(error)
+        print(threading.Event.__module__)
+
     expected = f"{DEFAULT} must be a number of seconds above zero, not 'soon'\nthreading\n"
-    assert python(code, core, **{DEFAULT: "soon"}) == expected
+    assert python(program, core, **{DEFAULT: "soon"}) == expected
 
 
 # python -m fastevent run

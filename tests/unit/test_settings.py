@@ -66,20 +66,24 @@ def test_a_bad_value_raises_at_use(core, variable, value):
 
 
 def test_the_check_interval_bounds_waits_on_windows(core):
-    code = """
-    import sys, threading, time
-    sys.platform = "win32"  # for us alone, as the standard library has been imported
-    from fastevent import Event, _time
-    print(_time.begin_wait())
-    start = time.monotonic_ns()
-    assert Event().wait(0.25) is False
-    assert time.monotonic_ns() - start >= 0.25e9
-    event = Event()
-    threading.Timer(0.25, event.set).start()
-    assert event.wait() is True
-    """
-    assert python(code, core, **{INTERVAL: "0.04"}) == "40000000\n"
-    assert python(code, core, **{INTERVAL: "inf"}) == f"{3600 * 10**9}\n"
+    def program():
+        import sys
+        import threading
+        import time
+
+        sys.platform = "win32"  # for us alone, as the standard library has been imported
+        from fastevent import Event, _time
+
+        print(_time.begin_wait())
+        start = time.monotonic_ns()
+        assert Event().wait(0.25) is False
+        assert time.monotonic_ns() - start >= 0.25e9
+        event = Event()
+        threading.Timer(0.25, event.set).start()
+        assert event.wait() is True
+
+    assert python(program, core, **{INTERVAL: "0.04"}) == "40000000\n"
+    assert python(program, core, **{INTERVAL: "inf"}) == f"{3600 * 10**9}\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there it does not")

@@ -292,50 +292,58 @@ def test_ctrl_c_ends_the_waiting(Event):
 
 def test_a_callback_of_sigterm_is_not_lost(core, tmp_path):
     """It takes 50 ms and writes a file, while main() returns at once."""
-    code = """
-    import signal, sys, time
-    from fastevent import Event
 
-    def saves(event):
-        time.sleep(0.05)
-        with open(sys.argv[1], "w") as file:
-            file.write("saved")
+    def program():
+        import signal
+        import sys
+        import time
 
-    def main():
-        stop = Event()
-        stop.add_callback(saves)
-        with stop.set_on_signals():
-            signal.raise_signal(signal.SIGTERM)
-            stop.wait()
+        from fastevent import Event
 
-    main()
-    """
-    python(code, core, str(tmp_path / "state"))
+        def saves(event):
+            time.sleep(0.05)
+            with open(sys.argv[1], "w") as file:
+                file.write("saved")
+
+        def main():
+            stop = Event()
+            stop.add_callback(saves)
+            with stop.set_on_signals():
+                signal.raise_signal(signal.SIGTERM)
+                stop.wait()
+
+        main()
+
+    python(program, core, str(tmp_path / "state"))
     assert (tmp_path / "state").read_text() == "saved"
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer of signals here")
 def test_callbacks_may_use_locks_under_many_signals(core):
     """Of 500 signals a second, the callbacks put into the queue that the interrupted thread uses."""
-    code = """
-    import queue, signal
-    from fastevent import Event
-    event, items, found = Event(), queue.Queue(), []
-    signal.signal(signal.SIGALRM, lambda *_: None)  # of a second signal before clear()
-    with event.set_on_signals(signal.SIGALRM):
-        signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
-        for number in range(500):
-            event.add_callback(lambda event, number=number: items.put(number))
-            while not event.is_set():
-                items.put(None)
-                found.append(items.get())
-            event.clear()
-        signal.setitimer(signal.ITIMER_REAL, 0)
-    while not items.empty():
-        found.append(items.get())
-    print(sorted(number for number in found if number is not None) == list(range(500)))
-    """
-    assert python(code, core) == "True\n"
+
+    def program():
+        import queue
+        import signal
+
+        from fastevent import Event
+
+        event, items, found = Event(), queue.Queue(), []
+        signal.signal(signal.SIGALRM, lambda *_: None)  # of a second signal before clear()
+        with event.set_on_signals(signal.SIGALRM):
+            signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
+            for number in range(500):
+                event.add_callback(lambda event, number=number: items.put(number))
+                while not event.is_set():
+                    items.put(None)
+                    found.append(items.get())
+                event.clear()
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        while not items.empty():
+            found.append(items.get())
+        print(sorted(number for number in found if number is not None) == list(range(500)))
+
+    assert python(program, core) == "True\n"
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no such signal here")
@@ -363,28 +371,34 @@ def test_a_second_signal_may_interrupt_the_first(Event):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_child_waits_for_no_callback(core):
     """The thread that makes the call has stayed in the parent."""
-    code = """
-    import os, signal, threading
-    from fastevent import Event
-    event, begun, end = Event(), threading.Event(), threading.Event()
 
-    def callback(event):
-        begun.set()
-        assert end.wait(60)
+    def program():
+        import os
+        import signal
+        import threading
 
-    event.add_callback(callback)
-    import warnings
-    warnings.simplefilter("ignore")  # the callback is running
-    with event.set_on_signals(signal.SIGUSR1):
-        signal.raise_signal(signal.SIGUSR1)
-        assert begun.wait(60)
-        pid = os.fork()
+        from fastevent import Event
+
+        event, begun, end = Event(), threading.Event(), threading.Event()
+
+        def callback(event):
+            begun.set()
+            assert end.wait(60)
+
+        event.add_callback(callback)
+        import warnings
+
+        warnings.simplefilter("ignore")  # the callback is running
+        with event.set_on_signals(signal.SIGUSR1):
+            signal.raise_signal(signal.SIGUSR1)
+            assert begun.wait(60)
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(20)
+            else:
+                assert os.waitpid(pid, 0)[1] == 0
+                end.set()
         if pid == 0:
-            signal.alarm(20)
-        else:
-            assert os.waitpid(pid, 0)[1] == 0
-            end.set()
-    if pid == 0:
-        os._exit(0)
-    """
-    python(code, core)
+            os._exit(0)
+
+    python(program, core)

@@ -210,19 +210,25 @@ def test_a_subclass_has_attributes_of_its_own(fastevent):
 
 
 def test_a_logged_event_logs_every_change(core):
-    code = """
-    import logging, sys, time
-    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(name)s %(levelname)s %(message)s")
-    from fastevent import Event
-    from fastevent.debug import LoggedEvent
-    parent = Event()
-    event = LoggedEvent(parents=[parent], name="job")
-    event.set("by hand"); event.set(); event.clear(); event.clear()
-    parent.set("by its parent")
-    timed = LoggedEvent(0.01, set_on_timeout=True, name="job")
-    timed.wait()
-    """
-    lines = python(code, core).splitlines()  # at exit, pending callbacks are called
+    def program():
+        import logging
+        import sys
+
+        logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(name)s %(levelname)s %(message)s")
+        from fastevent import Event
+        from fastevent.debug import LoggedEvent
+
+        parent = Event()
+        event = LoggedEvent(parents=[parent], name="job")
+        event.set("by hand")
+        event.set()
+        event.clear()
+        event.clear()
+        parent.set("by its parent")
+        timed = LoggedEvent(0.01, set_on_timeout=True, name="job")
+        timed.wait()
+
+    lines = python(program, core).splitlines()  # at exit, pending callbacks are called
     texts = ["set: by hand>", "unset>", "set: by its parent>", "set: timed out after 0.01 s: job>"]
     for line, text in zip(lines, texts, strict=True):
         assert line.startswith("fastevent INFO <fastevent.debug.LoggedEvent 'job' at ") and text in line

@@ -107,14 +107,17 @@ def test_an_unfinished_loop_leaves_no_waiter(Event):
 
 
 def test_the_check_interval_is_the_default(core):
-    code = """
-    import time, fastevent
-    start = time.monotonic()
-    ticks = fastevent.Event().ticks()
-    next(ticks), next(ticks)
-    print(time.monotonic() - start >= 0.03)
-    """
-    assert python(code, core, WORKFLOW_CORE_EVENT_CHECK_INTERVAL="0.03") == "True\n"
+    def program():
+        import time
+
+        import fastevent
+
+        start = time.monotonic()
+        ticks = fastevent.Event().ticks()
+        next(ticks), next(ticks)
+        print(time.monotonic() - start >= 0.03)
+
+    assert python(program, core, WORKFLOW_CORE_EVENT_CHECK_INTERVAL="0.03") == "True\n"
 
 
 @pytest.mark.parametrize(

@@ -240,25 +240,34 @@ def test_a_second_set_wakes_more(core):
 @pytest.mark.skipif(HAS_GIL, reason="with the GIL, waiters wake each other")
 def test_a_set_alone_wakes_all(core):
     """If each of many waiters went through all others as it leaves, they would be woken minutes late."""
-    code = """
-    import threading
-    from helpers import until_waiting
-    from fastevent import Event, _core_py
-    event, calls = Event(), []
-    threads = [threading.Thread(target=event.wait) for _ in range(50)]
-    for thread in threads: thread.start()
-    until_waiting(event, len(threads))
-    def wake(waiters, count):
-        calls.append(count)
-        pending = list(waiters)
-        waiters.clear()
-        for waiter in pending: waiter.wake()
-    _core_py._wake = wake
-    event.set()
-    for thread in threads: thread.join()
-    print(len(calls))
-    """
-    assert python(code, core) == "1\n"
+
+    def program():
+        import threading
+
+        from helpers import until_waiting
+
+        from fastevent import Event, _core_py
+
+        event, calls = Event(), []
+        threads = [threading.Thread(target=event.wait) for _ in range(50)]
+        for thread in threads:
+            thread.start()
+        until_waiting(event, len(threads))
+
+        def wake(waiters, count):
+            calls.append(count)
+            pending = list(waiters)
+            waiters.clear()
+            for waiter in pending:
+                waiter.wake()
+
+        _core_py._wake = wake
+        event.set()
+        for thread in threads:
+            thread.join()
+        print(len(calls))
+
+    assert python(program, core) == "1\n"
 
 
 # The event's own timeout
@@ -372,36 +381,50 @@ without_memory = pytest.mark.skipif(sys.implementation.name != "cpython", reason
 @without_memory
 def test_a_call_without_memory_changes_nothing(core):
     pytest.importorskip("_testcapi", reason="this interpreter cannot let an allocation fail")
-    code = """
-    import sys, threading
-    import _testcapi
-    from fastevent import Event
-    # From 3.14 on, dropping an object of any class may need memory for its dict, and says so.
-    sys.unraisablehook = lambda it: it.exc_type is MemoryError or sys.__unraisablehook__(it)
-    event, failed = Event(), set()
-    def make(): Event(5)
-    def wait(): event.wait(1e-9)
-    def subscribe(): Event().add_callback(str)
-    def look(): event._fe_waiters()
-    thread = threading.Thread(target=event.wait)
-    thread.start()
-    while not event.status().waiters: pass
-    for call in (make, wait, subscribe, look):
-        for allocation in range(10):
-            _testcapi.set_nomemory(allocation, allocation + 1)
-            try:
-                call()
-            except (MemoryError, RuntimeError):  # the latter from Python's own lock
-                failed.add(call)
-            finally:
-                _testcapi.remove_mem_hooks()
-            assert event.wait(0.0001) is False
-            list(range(1000, 2000))  # crashes if a number was freed twice
-    event.set()
-    thread.join()
-    print(len(failed), event.wait())
-    """
-    assert python(code, core) == "4 True\n"
+
+    def program():
+        import _testcapi
+        import sys
+        import threading
+
+        from fastevent import Event
+
+        # From 3.14 on, dropping an object of any class may need memory for its dict, and says so.
+        sys.unraisablehook = lambda it: it.exc_type is MemoryError or sys.__unraisablehook__(it)
+        event, failed = Event(), set()
+
+        def make():
+            Event(5)
+
+        def wait():
+            event.wait(1e-9)
+
+        def subscribe():
+            Event().add_callback(str)
+
+        def look():
+            event._fe_waiters()
+
+        thread = threading.Thread(target=event.wait)
+        thread.start()
+        while not event.status().waiters:
+            pass
+        for call in (make, wait, subscribe, look):
+            for allocation in range(10):
+                _testcapi.set_nomemory(allocation, allocation + 1)
+                try:
+                    call()
+                except (MemoryError, RuntimeError):  # the latter from Python's own lock
+                    failed.add(call)
+                finally:
+                    _testcapi.remove_mem_hooks()
+                assert event.wait(0.0001) is False
+                list(range(1000, 2000))  # crashes if a number was freed twice
+        event.set()
+        thread.join()
+        print(len(failed), event.wait())
+
+    assert python(program, core) == "4 True\n"
 
 
 @pytest.mark.not_traced
@@ -409,36 +432,44 @@ def test_a_call_without_memory_changes_nothing(core):
 def test_a_set_without_memory_is_whole_or_none(core):
     """It sets the event with its child, or neither, and keeps no reason alive."""
     pytest.importorskip("_testcapi", reason="this interpreter cannot let an allocation fail")
-    code = """
-    import gc, weakref
-    import _testcapi
-    from fastevent import Event
 
-    class Reason:
-        pass
+    def program():
+        import _testcapi
+        import gc
+        import weakref
 
-    split, alive = [], []
-    for allocation in range(40):
-        event = Event()
-        child = Event(parents=[event])
-        event.set(); event.clear(); child.clear()
-        reason = Reason()
-        reference = weakref.ref(reason)
-        _testcapi.set_nomemory(allocation, allocation + 1)
-        try:
-            event.set(reason)
-        except MemoryError:
+        from fastevent import Event
+
+        class Reason:
             pass
-        finally:
-            _testcapi.remove_mem_hooks()
-        if event.is_set() != child.is_set(): split.append(allocation)
-        event.clear(); child.clear()
-        del event, child, reason
-        gc.collect()
-        if reference() is not None: alive.append(allocation)
-    print(split, alive)
-    """
-    assert python(code, core) == "[] []\n"
+
+        split, alive = [], []
+        for allocation in range(40):
+            event = Event()
+            child = Event(parents=[event])
+            event.set()
+            event.clear()
+            child.clear()
+            reason = Reason()
+            reference = weakref.ref(reason)
+            _testcapi.set_nomemory(allocation, allocation + 1)
+            try:
+                event.set(reason)
+            except MemoryError:
+                pass
+            finally:
+                _testcapi.remove_mem_hooks()
+            if event.is_set() != child.is_set():
+                split.append(allocation)
+            event.clear()
+            child.clear()
+            del event, child, reason
+            gc.collect()
+            if reference() is not None:
+                alive.append(allocation)
+        print(split, alive)
+
+    assert python(program, core) == "[] []\n"
 
 
 # Finalizers

@@ -132,14 +132,16 @@ def test_clear_extends_the_wait(fastevent, wait):
 
 
 def test_a_default_timeout_ends_no_wait_for_others(core):
-    code = """
-from fastevent import Event, wait_any
-import threading
-event = Event(300)
-threading.Timer(0.3, event.set).start()
-print(wait_any([event]) == [event])
-"""
-    assert python(code, core, WORKFLOW_CORE_EVENT_DEFAULT_TIMEOUT="0.01") == "True\n"
+    def program():
+        import threading
+
+        from fastevent import Event, wait_any
+
+        event = Event(300)
+        threading.Timer(0.3, event.set).start()
+        print(wait_any([event]) == [event])
+
+    assert python(program, core, WORKFLOW_CORE_EVENT_DEFAULT_TIMEOUT="0.01") == "True\n"
 
 
 def test_any_wakes_each_of_many_threads(fastevent, tiny_switch_interval):

@@ -6,7 +6,6 @@ import inspect
 import sys
 import threading
 import typing
-from textwrap import dedent
 
 import attrs
 import beartype
@@ -15,7 +14,7 @@ import dacite
 import injector
 import pytest
 import typeguard
-from helpers import NAMED, python
+from helpers import python
 from pubsub import pub
 
 for_cpython = pytest.mark.skipif(sys.implementation.name != "cpython", reason="the package is for CPython alone")
@@ -188,26 +187,39 @@ def test_blinker_keeps_a_receiver(Event):
 
 def test_dill(core):
     """It refuses a plain event. It copies events that say how, and classes of the main module, which it pickles by value."""
-    code = """
-    import dill, fastevent, sys, threading, types
-    event = Named("nightly")
-    event.set()
-    if sys.version_info < (3, 15):  # there dill cannot pickle code
-        for other in dill.loads(dill.dumps(event)), dill.copy(event):
-            assert other is not event and (other.label, other.is_set()) == ("nightly", True)
-    assert dill.loads(dill.dumps(Event)) is Event
-    shared = fastevent.SharedEvent()
-    dill.loads(dill.dumps(shared)).set()
-    assert shared.wait(60)
 
-    fastevent.patch_threading()
-    for thing in Event(), types.SimpleNamespace(stop=threading.Event()):
-        try:
-            dill.dumps(thing)
-        except TypeError as error:
-            print(str(error)[:40])
-    """
-    assert python(NAMED + dedent(code), core) == "cannot pickle or copy <fastevent.Event a\n" * 2
+    def program():
+        import sys
+        import threading
+        import types
+
+        import dill
+        from named import Named
+
+        import fastevent
+        from fastevent import Event
+
+        class OfTheProgram(Named):
+            pass
+
+        event = OfTheProgram("nightly")
+        event.set()
+        if sys.version_info < (3, 15):  # there dill cannot pickle code
+            for other in dill.loads(dill.dumps(event)), dill.copy(event):
+                assert other is not event and (other.label, other.is_set()) == ("nightly", True)
+        assert dill.loads(dill.dumps(Event)) is Event
+        shared = fastevent.SharedEvent()
+        dill.loads(dill.dumps(shared)).set()
+        assert shared.wait(60)
+
+        fastevent.patch_threading()
+        for thing in Event(), types.SimpleNamespace(stop=threading.Event()):
+            try:
+                dill.dumps(thing)
+            except TypeError as error:
+                print(str(error)[:40])
+
+    assert python(program, core) == "cannot pickle or copy <fastevent.Event a\n" * 2
 
 
 # Green threads, in a new interpreter, because nothing takes eventlet's monkey patching back.

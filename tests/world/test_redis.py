@@ -178,20 +178,21 @@ def test_bad_input(module, server, bridge):
     with pytest.raises(ValueError, match="-1"):
         events.event("run", -1)
     with pytest.raises(TypeError, match="parent"):
-        events.event("run", parents=[threading.Event()])
+        events.event("run", parents=["run"])
     assert not events.event("run").is_set()
 
 
 def test_without_redis_py_it_says_so(core):
-    code = """
-import sys
-sys.modules["redis"] = None
-try:
-    import fastevent.redis
-except ModuleNotFoundError as error:
-    print(error)
-"""
-    assert "pip install 'fastevent[redis]'" in python(code, core)
+    def program():
+        import sys
+
+        sys.modules["redis"] = None
+        try:
+            import fastevent.redis
+        except ModuleNotFoundError as error:
+            print(error)
+
+    assert "pip install 'fastevent[redis]'" in python(program, core)
 
 
 # Clients
