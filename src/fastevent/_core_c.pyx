@@ -54,6 +54,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 cdef int64_t LONGEST_WAIT
 cdef object implicit_timeout, ended_error, clear_and_notify, expire, set_and_notify, wake_wakers, State
 cdef object Children, NO_SUBSCRIBERS, Period, begin_wait, event_seconds, take_options, wait_seconds
+cdef PyTypeObject *own_class = NULL  # the class that attach() had; it lives as long as this module
 cdef object new_tuple = tuple.__new__  # a named tuple's own takes three times as long
 from fastevent._config import implicit_timeout
 from fastevent._errors import ended_error
@@ -150,6 +151,8 @@ cdef extern from "_core_c.h":
 
 cdef extern from *:
     PyObject *PY_NONE "Py_None"
+    PyTypeObject *Py_TYPE(object item) noexcept
+    bint PyObject_TypeCheck(object item, PyTypeObject *cls) noexcept
     PyObject *PY_TRUE "Py_True"
     PyObject *PY_FALSE "Py_False"
     object PyDescr_NewMethod(type cls, PyMethodDef *definition)
@@ -223,6 +226,7 @@ cdef class EventCore:
 
         Thread safety: atomic. It never blocks, so a signal handler, a finalizer or a weakref callback may call it.
         """
+        check_self(self, "set")
         if not try_set_alone(self, <PyObject *>reason):
             set_and_notify(self, reason)
 
@@ -233,6 +237,7 @@ cdef class EventCore:
 
         Thread safety: atomic. It takes nothing from a thread that a `set()` has woken.
         """
+        check_self(self, "clear")
         if load_bits_acquire(&self._bits) & (SELF_SETTING | HAS_DESCRIPTOR):
             clear_and_notify(self)
         else:
@@ -253,6 +258,7 @@ cdef class EventCore:
         `set()` has woken returns True, even if the event was cleared at once.
         """
         cdef double seconds
+        check_self(self, "wait")
         if load_pointer_acquire(&self._flag) == PY_TRUE:
             return True
         if timeout is None:
@@ -458,6 +464,15 @@ cdef class EventCore:
         """Forget the threads that waited when this process was forked; `threading` calls it in the child."""
         lock(self)
         unlock_mutex(&self._mutex)
+
+
+cdef inline int check_self(EventCore self, str method) except -1:
+    """Raise what a method descriptor raises: Cython does not look at the `self` of a method that is bound as Python's are."""
+    if Py_TYPE(self) == own_class or PyObject_TypeCheck(self, <PyTypeObject *>EventCore):
+        return 0
+    raise TypeError(
+        f"descriptor '{method}' for 'fastevent._core_c.EventCore' objects doesn't apply to a '{type(<object>self).__name__}' object"
+    )
 
 
 cdef inline int need_stack() except -1:
@@ -862,6 +877,8 @@ def attach_polls(type cls not None):
     The interpreter's specialised calls want a method descriptor's type to be exactly the object's: an inherited one costs
     twice as much. Classes derived from *cls* inherit as usual.
     """
+    if not issubclass(cls, EventCore):
+        raise TypeError(f"{cls!r} is not derived from EventCore")
     for name in ("is_set", "check_timeout", "check"):
         setattr(cls, name, PyDescr_NewMethod(cls, definition_of(EventCore.__dict__[name])))
     cls.flag = PyDescr_NewMember(cls, &flag_member)
@@ -869,13 +886,15 @@ def attach_polls(type cls not None):
 
 def attach(type cls not None):
     """Make the polls and the creation of *cls* as short as they can be."""
-    global core_init
+    global core_init, own_class
     attach_polls(cls)
+    own_class = <PyTypeObject *>cls
     # `unittest.mock.create_autospec()` asks a callable that is no Python function for the signature of its `__call__`, sometimes
     # as that of a function and sometimes as that of a bound method.
-    EventCore.set.__call__ = lambda self=None, reason=None: None
-    EventCore.clear.__call__ = lambda self=None: None
-    EventCore.wait.__call__ = lambda self=None, timeout=None: None
+    set_it, clear_it, wait_for_it = EventCore.set, EventCore.clear, EventCore.wait
+    EventCore.set.__call__ = lambda self=None, reason=None: set_it(self, reason)
+    EventCore.clear.__call__ = lambda self=None: clear_it(self)
+    EventCore.wait.__call__ = lambda self=None, timeout=None: wait_for_it(self, timeout)
     core_init = (<PyTypeObject *>EventCore).tp_init
     (<PyTypeObject *>cls).tp_vectorcall = <vectorcallfunc>make_event
 

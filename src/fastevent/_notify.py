@@ -89,26 +89,25 @@ def set_and_notify(event: EventCore, reason: object = None, only_if_expired: boo
     """
     pending: Pending = []
     try:
-        _set_and_notify(event, reason, only_if_expired, call, pending)
+        # Near the end of the stack, this raises RecursionError before it sets the flag. If it does not raise, there is room to
+        # set the children, too.
+        event._fe_try_set(reason, pending, only_if_expired)
+        _notify(pending, call)
     except BaseException:
-        _set_and_notify(None, None, False, call, pending)  # what is set must be notified, even if a clear() follows
+        _notify(pending, call)  # what is set must be notified, even if a clear() follows
         raise
 
 
 def notify_pending(pending: Pending) -> None:
     """Notify the subscribers of events that are set. Callbacks run in a helper."""
     try:
-        _set_and_notify(None, None, False, call_in_helper, pending)
+        _notify(pending, call_in_helper)
     except BaseException:
-        _set_and_notify(None, None, False, call_in_helper, pending)
+        _notify(pending, call_in_helper)
         raise
 
 
-def _set_and_notify(event: EventCore | None, reason: object, only_if_expired: bool, call: Caller, pending: Pending) -> None:
-    # Near the end of the stack, `_fe_try_set()` raises RecursionError before it sets the flag. If it does not raise, there is
-    # room to set the children, too.
-    if event is not None:
-        event._fe_try_set(reason, pending, only_if_expired)
+def _notify(pending: Pending, call: Caller) -> None:
     reached: set[tuple[int, int]] | None = None
     for parent, sets, cause in pending:  # grows as children are set, so a tree of any depth takes no recursion
         children = parent._fe_children

@@ -61,14 +61,14 @@ def remaining(event: EventCore) -> float | None:
     """What `Event.remaining()` does."""
     first: tuple[int, float] | None = None
     seen: set[int] = set()
-    events: list[Any] = [event]
+    events: list[EventCore] = [event]
     for ancestor in events:  # grows as ancestors are found
-        if id(ancestor) not in seen and isinstance(ancestor, EventCore):
+        if id(ancestor) not in seen:
             seen.add(id(ancestor))
             timeout, _, deadline = ancestor._fe_period()
             if timeout is not None and (ancestor is event or (ancestor._fe_self_setting and not ancestor._fe_read().is_set)):
                 first = (deadline, timeout) if first is None else min(first, (deadline, timeout))
-            events.extend(ancestor._fe_parents)
+            events.extend(parent for parent in ancestor._fe_parents if isinstance(parent, EventCore))
     if first is None:
         return None
     deadline, timeout = first

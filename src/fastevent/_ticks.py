@@ -16,6 +16,8 @@ class Ticks:
     __slots__ = ("_event", "_next", "_number", "_step")
 
     def __init__(self, event: EventCore, interval: float) -> None:
+        if not isinstance(event, EventCore):
+            raise TypeError(f"ticks() is a method of fastevent.Event, not of {event!r}")
         self._event: EventCore | None = event  # None at the end, which is final
         self._step = deadline_after(0, interval)  # in nanoseconds
         self._next = 0  # when the next tick comes
