@@ -9,7 +9,7 @@ from reprlib import recursive_repr
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
-from fastevent import _async, _descriptor, _scopes, _status
+from fastevent import _async, _descriptor, _signals, _status, _tasks
 from fastevent._config import check_interval
 from fastevent._core import EventCore, attach
 from fastevent._errors import EventTimeout, describe, one_line
@@ -216,7 +216,7 @@ class Event(EventCore, ThreadingEvent):
 
         Thread safety: safe on shared objects.
         """
-        return _scopes.to_thread(self, function, args, kwargs)
+        return _tasks.to_thread(self, function, args, kwargs)
 
     def ticks(self, interval: float | None = None) -> Ticks:
         """Count 0, 1, 2 and so on, one every *interval* seconds, until the event is set or has timed out.
@@ -244,33 +244,50 @@ class Event(EventCore, ThreadingEvent):
         """
         return _descriptor.fileno(self)
 
-    def set_on_signals(self: _E, *signals: int) -> AbstractContextManager[_E]:
+    def set_on_signals(self: _E, *signals: int | str) -> AbstractContextManager[_E]:
         """Return a context manager in which the first of the *signals* sets the event; SIGINT and SIGTERM if none is named.
 
-        The reason is the signal, as a `signal.Signals`. The first signal is the first one since the block was entered or the
-        event was last cleared. A second one does what that signal did before the block: a second Ctrl-C raises
-        `KeyboardInterrupt`, a second SIGTERM ends the process if that was its action. Such blocks may be nested.
+        The reason is the name of the signal, a str such as `"SIGTERM"`; `signal.Signals[event.reason]` is the number. The first
+        signal is the first one since the block was entered or the event was last cleared. A second one does what that signal
+        did before the block: a second Ctrl-C raises `KeyboardInterrupt`, a second SIGTERM ends the process if that was its
+        action, as process 1 of a container, too.
+
+        Such blocks may be nested and may overlap: a signal sets the events of all that are open, and the last one to end
+        restores the earlier handler, unless the program has installed another one since. A signal that was ignored before the
+        block, as `nohup` has it, stays ignored. A child of `multiprocessing`, `billiard` or `multiprocess` that is forked in
+        the block acts as before the block; a child of `os.fork()` keeps it.
 
         Callbacks run in a helper thread, since a signal handler may have interrupted code that holds the locks that they need.
-        On leaving the block, the earlier handlers are back, and callbacks that its signals caused are waited for. The event
-        stays as it is.
+        On leaving the block, callbacks that its signals caused are waited for. The event stays as it is.
 
         Raises `ValueError` outside the main thread, for what is not a signal or cannot be handled, and for a signal whose
         present handler was not installed from Python, as that could not be restored.
 
         Thread safety: for the main thread.
         """
-        return _scopes.set_on_signals(self, signals)
+        return _signals.set_on_signals(self, signals)
+
+    def set_at_exit(self) -> None:
+        """Have the event set when the main thread has ended, before the program waits for its other threads.
+
+        The reason is "the program ends". So threads that are no daemons can stop, which a function of `atexit` would come too
+        late for. A child of `multiprocessing` does so at its end, too. An event that is dropped is forgotten.
+
+        Callbacks run in a helper thread, and the exit waits for them.
+
+        Thread safety: safe on shared objects.
+        """
+        _signals.set_at_exit(self)
 
     def __enter__(self: _E) -> _E:
         """Return the event, for `with event:`. On leaving the block it is set, so that what was started inside stops.
 
-        If an exception leaves the block, its type and text are the reason.
+        If an exception leaves the block, its type and text are the reason; otherwise it is "the block was left".
         """
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        _scopes.set_at_end(self, error)
+        _tasks.set_at_end(self, error)
 
     async def __aenter__(self: _E) -> _E:
         """Return the event, for `async with event:` in `asyncio` or `trio`. The block owns the event: leaving sets it.
@@ -278,13 +295,13 @@ class Event(EventCore, ThreadingEvent):
         If the event is set or its own timeout passes, the body is cancelled, and `EventCancelled` or `EventTimeout` is raised
         in place of the cancellation. To listen to an event that others share, use `async with event.child():`.
         """
-        await _scopes.enter_async(self)
+        await _tasks.enter_async(self)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await _scopes.leave_async(self, error)
+        await _tasks.leave_async(self, error)
 
     @_Attribute
     def _event(self) -> threading.Event:

@@ -236,11 +236,12 @@ if hasattr(os, "register_at_fork"):
 
 # The end of the process
 
-#: What is done as a process ends, in this order: callbacks that are due are called, bridges to other machines send what was
-#: set, helper threads end, and last, when processes of `multiprocessing` have been joined, other processes are notified.
-CALLBACKS, BRIDGES, THREADS, SHARED = range(4)
+#: What is done as a process ends, in this order: events are set that wait for it, callbacks that are due are called, bridges to
+#: other machines send what was set, helper threads end, and last, when processes of `multiprocessing` have been joined, other
+#: processes are notified.
+EVENTS, CALLBACKS, BRIDGES, THREADS, SHARED = range(5)
 
-_exits: dict[int, list[Function]] = {stage: [] for stage in (CALLBACKS, BRIDGES, THREADS, SHARED)}
+_exits: dict[int, list[Function]] = {stage: [] for stage in (EVENTS, CALLBACKS, BRIDGES, THREADS, SHARED)}
 _left: dict[int, deque[int]] = {}  # by generation, the stages that are still to come
 _finalizers: dict[str, tuple[int, Any]] = {}  # by package, in which generation it was registered, and what was
 _PACKAGES = "multiprocessing", "billiard", "multiprocess"
@@ -272,14 +273,16 @@ def expect_exit() -> None:
                 _finalizers[package] = number, finalizer
 
 
-def _is_child(package: str) -> bool:
-    """Return whether this is a child of that *package*, which ends without the functions of `atexit`."""
-    process: Any = sys.modules.get(f"{package}.process")
-    return process is not None and process.current_process()._parent_pid is not None
+def processes() -> list[Any]:
+    """Return the objects for this process of `multiprocessing` and its copies, if it is a child of theirs."""
+    modules: list[Any] = [sys.modules.get(f"{package}.process") for package in _PACKAGES]
+    present = [module.current_process() for module in modules if module is not None]
+    return [process for process in present if process._parent_pid is not None]
 
 
 def _finalize(package: str) -> None:
-    if _is_child(package):
+    process: Any = sys.modules[f"{package}.process"]
+    if process.current_process() in processes():  # a child, which ends without the functions of `atexit`
         after_threads(partial(_end, SHARED))
     elif _stages()[:1] == [SHARED]:  # the functions of `atexit` have been called before
         _end(SHARED)

@@ -153,10 +153,10 @@ def test_a_handler_that_raises_after_a_fork_leaves_steps_to_the_next_use(core):
 def test_what_is_done_at_the_exit_keeps_its_order(core):
     code = """
     from fastevent import _process as process
-    for stage in process.SHARED, process.BRIDGES, process.THREADS, process.CALLBACKS:
+    for stage in process.SHARED, process.BRIDGES, process.THREADS, process.CALLBACKS, process.EVENTS:
         process.at_exit(stage, lambda stage=stage: print(stage))
     """
-    assert python(code, core) == "0\n1\n2\n3\n"
+    assert python(code, core) == "0\n1\n2\n3\n4\n"
 
 
 @forks

@@ -1,5 +1,6 @@
 """`with event:`, and set_on_signals()."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -20,7 +21,7 @@ def test_leaving_the_block_sets_the_event(Event):
     assert answers == [True]
     with Event() as event:
         assert not event.is_set()
-    assert event.is_set() and event.reason is None
+    assert event.is_set() and event.reason == "the block was left"
 
 
 def test_a_subclass_may_set_without_a_reason(Event):
@@ -74,10 +75,10 @@ def test_a_signal_sets_the_event(Event):
     with event.set_on_signals() as same:
         assert same is event
         signal.raise_signal(signal.SIGTERM)
-        assert event.is_set() and event.reason is signal.SIGTERM
+        assert event.is_set() and event.reason == "SIGTERM"
         event.clear()
         signal.raise_signal(signal.SIGINT)
-        assert event.reason is signal.SIGINT
+        assert event.reason == "SIGINT"
     assert event.is_set() and repr(event).endswith("set: SIGINT>")
 
 
@@ -93,7 +94,7 @@ def test_a_second_ctrl_c_interrupts(Event):
     event = Event()
     with event.set_on_signals(signal.SIGINT, signal.SIGINT), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
-        assert event.reason is signal.SIGINT
+        assert event.reason == "SIGINT"
         signal.raise_signal(signal.SIGINT)
 
 
@@ -105,7 +106,7 @@ def test_a_second_sigterm_ends_the_process(core, first):
     event = Event()
     with event.set_on_signals():
         signal.raise_signal(signal.{first})
-        print(event.reason.name, flush=True)
+        print(event.reason, flush=True)
         signal.raise_signal(signal.SIGTERM)
         print("still here")
     """
@@ -128,13 +129,19 @@ def test_a_second_signal_calls_the_earlier_handler(Event):
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def test_a_second_ignored_signal_is_ignored(Event):
+def test_an_ignored_signal_stays_ignored(Event):
+    """As under `nohup`, or in a program that a script has started in the background."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    with Event().set_on_signals(signal.SIGTERM) as event:
-        for _ in range(3):
-            signal.raise_signal(signal.SIGTERM)
-    assert event.reason is signal.SIGTERM
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with Event().set_on_signals(signal.SIGTERM, signal.SIGINT) as event:
+            for _ in range(3):
+                signal.raise_signal(signal.SIGTERM)
+            assert not event.is_set() and signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+            signal.raise_signal(signal.SIGINT)
+            assert event.reason == "SIGINT"
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def test_the_first_signal_counts_from_clear(Event):
@@ -145,7 +152,7 @@ def test_the_first_signal_counts_from_clear(Event):
         signal.raise_signal(signal.SIGTERM)
         event.clear()
         signal.raise_signal(signal.SIGTERM)
-        assert calls == [] and event.reason is signal.SIGTERM
+        assert calls == [] and event.reason == "SIGTERM"
         event.clear()
         event.set("by hand")
         signal.raise_signal(signal.SIGTERM)  # the first one since clear(), however the event was set
@@ -167,17 +174,144 @@ def test_the_first_signal_counts_from_entry(Event):
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def test_blocks_may_be_nested(Event):
-    outer, inner = Event(), Event()
+def test_a_signal_sets_the_events_of_all_blocks(Event):
+    calls, outer, inner = [], Event(), Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: calls.append(number))
     with outer.set_on_signals(signal.SIGTERM):
         with inner.set_on_signals(signal.SIGTERM):
             signal.raise_signal(signal.SIGTERM)
-            assert inner.is_set() and not outer.is_set()
-            signal.raise_signal(signal.SIGTERM)  # the second one does what it did before the inner block
-            assert outer.is_set()
+            assert inner.is_set() and outer.is_set() and not calls
+            inner.clear()
+            signal.raise_signal(signal.SIGTERM)  # the first one for the inner block
+            assert inner.is_set() and not calls
+            signal.raise_signal(signal.SIGTERM)
+            assert calls == [signal.SIGTERM]
         outer.clear()
         signal.raise_signal(signal.SIGTERM)
-        assert outer.is_set()
+        assert outer.is_set() and len(calls) == 1
+    signal.raise_signal(signal.SIGTERM)
+    assert len(calls) == 2
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize("signals", [("SIGTERM",), ("SIGTERM", "SIGINT")])
+def test_blocks_may_overlap(Event, signals):
+    """As in two tasks: the block that began first ends first."""
+    first, second = Event(), Event()
+    one, other = first.set_on_signals("SIGTERM"), second.set_on_signals(*signals)
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    signal.raise_signal(signal.SIGTERM)
+    assert second.reason == "SIGTERM" and not first.is_set()
+    other.__exit__(None, None, None)  # and the earlier handlers are back: see the fixture
+
+
+def test_a_handler_of_the_program_stays(Event):
+    calls, event, inner = [], Event(), Event()
+    with event.set_on_signals("SIGTERM"):
+        signal.signal(signal.SIGTERM, lambda number, frame: calls.append(number))
+        with inner.set_on_signals("SIGTERM"):
+            signal.raise_signal(signal.SIGTERM)
+            assert inner.is_set() and not event.is_set() and not calls
+            signal.raise_signal(signal.SIGTERM)
+            assert calls == [signal.SIGTERM]
+        signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)
+    assert calls == [signal.SIGTERM] * 3 and not event.is_set()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def test_a_handler_of_an_ended_block_acts_as_before(Event):
+    """A library may put it back that has read it in the block."""
+    calls = []
+    signal.signal(signal.SIGTERM, lambda number, frame: calls.append(number))
+    with Event().set_on_signals("SIGTERM"):
+        ours = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, ours)
+    event = Event()
+    with event.set_on_signals("SIGTERM"):
+        signal.raise_signal(signal.SIGTERM)
+        assert event.is_set() and not calls
+        signal.raise_signal(signal.SIGTERM)
+        assert calls == [signal.SIGTERM]
+    signal.raise_signal(signal.SIGTERM)
+    assert len(calls) == 2
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def test_interrupted_entering_and_leaving_act_as_before(Event):
+    """At every line of both, a signal handler raises in turn."""
+
+    class Interrupt(BaseException):
+        pass
+
+    def step(frame, kind, argument):
+        nonlocal lines
+        if kind == "line":
+            lines -= 1
+            if lines == 0:
+                raise Interrupt
+        return step
+
+    def is_watched(code):
+        return "_signals" in code.co_filename
+
+    def handler(number, frame):
+        seen.append(number)
+
+    seen, before = [], signal.signal(signal.SIGTERM, handler)
+    for first in range(1, 1000):
+        event, lines, tracer, block = Event(), first, sys.gettrace(), None
+        signal.signal(signal.SIGTERM, handler)
+        try:
+            block = event.set_on_signals("SIGTERM")
+            sys.settrace(lambda frame, kind, argument: step if is_watched(frame.f_code) else None)
+            try:
+                with block:
+                    pass
+            finally:
+                sys.settrace(tracer)
+        except Interrupt:
+            pass
+        else:
+            break
+        del block
+        gc.collect()
+        signal.raise_signal(signal.SIGTERM)  # what is left of a handler acts as before
+        assert len(seen) == first and not event.is_set()
+    signal.signal(signal.SIGTERM, before)
+    assert 10 < first < 1000
+
+
+def test_a_sigterm_at_any_point_of_a_block_is_not_lost(Event):
+    """Either the earlier handler sees it, or the event is set."""
+    seen = []
+
+    def step(frame, kind, argument):
+        nonlocal lines
+        if kind == "line":
+            lines -= 1
+            if lines == 0:
+                signal.raise_signal(signal.SIGTERM)
+        return step
+
+    signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    for first in range(1, 1000):
+        event, lines, tracer = Event(), first, sys.gettrace()
+        seen.clear()
+        block = event.set_on_signals("SIGTERM")
+        sys.settrace(lambda frame, kind, argument: step if "_signals" in frame.f_code.co_filename else None)
+        try:
+            with block:
+                pass
+        finally:
+            sys.settrace(tracer)
+        if lines > 0:
+            break
+        assert event.is_set() + len(seen) == 1, first
+    assert 10 < first < 1000
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def test_signals_are_for_the_main_thread(Event):
@@ -189,7 +323,7 @@ def test_signals_are_for_the_main_thread(Event):
         pass
 
 
-@pytest.mark.parametrize("wrong", [0, 12345, "SIGTERM", None, [signal.SIGTERM]])
+@pytest.mark.parametrize("wrong", [0, 12345, "SIGNOTHING", None, [signal.SIGTERM]])
 def test_what_is_not_a_signal_is_refused(Event, wrong):
     with pytest.raises(ValueError, match=r"^a signal must be one of this system's signal\.Signals, not ") as caught:
         Event().set_on_signals(signal.SIGTERM, wrong)
@@ -219,7 +353,7 @@ def test_callbacks_of_a_signal_run_in_a_helper(Event):
         each.add_callback(lambda each: names.append((each, threading.current_thread().name)))
     with event.set_on_signals(signal.SIGTERM):
         signal.raise_signal(signal.SIGTERM)
-        assert child.reason is signal.SIGTERM
+        assert child.reason == "SIGTERM"
     assert names == [(event, "fastevent callbacks"), (child, "fastevent callbacks")]
 
 
@@ -363,7 +497,7 @@ def test_a_second_signal_may_interrupt_the_first(Event):
         child = Interrupted(parents=[event])
         with event.set_on_signals(signal.SIGUSR1):
             signal.raise_signal(signal.SIGUSR1)
-        assert child.is_set() and seconds == [signal.SIGUSR1]
+        assert child.is_set() and seconds == ["SIGUSR1"]
     finally:
         signal.signal(signal.SIGUSR1, before)
 

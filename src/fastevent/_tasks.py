@@ -1,25 +1,19 @@
-"""Blocks of code that an event begins or ends with: signals, callbacks, tasks and threads of tasks."""
+"""Tasks of asyncio and trio that an event ends, and threads that a task waits for."""
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-import threading
 from _thread import allocate_lock
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from fastevent._async import Asyncio, Trio, Watch, running_task
-from fastevent._callbacks import in_helper
+from fastevent._core import EventCore
 from fastevent._errors import EventCancelled, describe, ended_error
-from fastevent._notify import call_now, set_and_notify
 from fastevent._process import log
 from fastevent._registration import check_callback
-from fastevent._time import begin_wait
 
 _E = TypeVar("_E")
 _T = TypeVar("_T")
@@ -27,101 +21,17 @@ _T = TypeVar("_T")
 
 def set_at_end(event: Any, error: BaseException | None) -> None:
     """Set the *event* at the end of its block, for the reason that the *error* gives."""
+    if not isinstance(event, EventCore):
+        raise TypeError(f"the block of a fastevent.Event ends, not of {event!r}")
     if error is None:
-        event.set()  # without an argument, as a subclass may have it
+        if type(event).set is EventCore.set:
+            event.set("the block was left")
+        else:
+            event.set()  # without an argument, as a subclass may have it
     else:  # the text alone: the exception itself would keep the frames alive that it went through, and all that they hold
         name = type(error).__name__
         text = describe(name, error)
         event.set(name if text == f"{name}: {name}" else text)
-
-
-# Signals
-
-
-def set_on_signals(event: _E, signals: Sequence[int]) -> AbstractContextManager[_E]:
-    """What `Event.set_on_signals()` does."""
-    numbers = [_signal(number) for number in signals] or [signal.SIGINT, signal.SIGTERM]
-    if threading.current_thread() is not threading.main_thread():
-        raise ValueError(f"set_on_signals() works in the main thread only, not in {threading.current_thread().name!r}")
-    for number in numbers:
-        if number.name in {"SIGKILL", "SIGSTOP"}:
-            raise ValueError(f"{number.name} cannot be handled")
-        if signal.getsignal(number) is None:
-            raise ValueError(f"the handler of {number.name} was not installed from Python and could not be restored")
-    return _handling_signals(event, numbers)
-
-
-def _signal(number: Any) -> signal.Signals:
-    try:
-        if number in signal.valid_signals():
-            return signal.Signals(number)
-    except (TypeError, ValueError):
-        pass
-    hint = "; pass several signals one by one" if isinstance(number, (list, tuple, set)) else ""
-    raise ValueError(f"a signal must be one of this system's signal.Signals, not {number!r}{hint}")
-
-
-@contextmanager
-def _handling_signals(event: Any, numbers: list[signal.Signals]) -> Iterator[Any]:
-    before: dict[int, Any] = {}
-    calls = _Calls()
-    first: list[int] = []  # the event's count of sets after the first signal
-
-    def handler(number: int, frame: Any) -> None:
-        sets, is_set, _ = event._fe_read()
-        if is_set and first == [sets]:  # no clear() has come since
-            act_as_before(number, frame)
-        else:
-            first[:] = [sets if is_set else sets + 1]  # before the set(), whose notifying the second signal may interrupt
-            set_and_notify(event, signal.Signals(number), call=calls.call_in_helper)
-
-    def act_as_before(number: int, frame: Any) -> None:
-        """Do what the signal did before the block."""
-        action = before[number]
-        if callable(action):
-            action(number, frame)
-        elif action == signal.SIG_DFL:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-            signal.signal(number, handler)
-
-    try:
-        with ExitStack() as restored:
-            for number in numbers:
-                before.setdefault(number, signal.getsignal(number))
-                restored.callback(signal.signal, number, before[number])
-                signal.signal(number, handler)
-            yield event
-    finally:
-        calls.wait()  # a second Ctrl-C ends this, too
-
-
-class _Calls:
-    """Calls of callbacks in a helper, to be waited for."""
-
-    def __init__(self) -> None:
-        self._pending: dict[object, int] = {}  # each in its process: a child that is forked has no thread that makes it
-        self._token = threading.Lock()
-        self._token.acquire()
-
-    def call_in_helper(self, event: Any, key: object, function: Callable[[Any], object]) -> None:
-        call = object()
-        self._pending[call] = os.getpid()
-        in_helper(self._call, call, event, key, function)
-
-    def _call(self, call: object, event: Any, key: object, function: Callable[[Any], object]) -> None:
-        try:
-            call_now(event, key, function)
-        finally:
-            self._pending.pop(call, None)
-            try:
-                self._token.release()
-            except RuntimeError:  # it is unlocked already
-                pass
-
-    def wait(self) -> None:
-        while os.getpid() in list(self._pending.values()):
-            self._token.acquire(True, begin_wait() / 1e9)
 
 
 # async with
