@@ -32,6 +32,9 @@ HAS_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
 
+#: Folders in which no socket can be made, as the path of its address would be too long.
+TOO_LONG = "a-directory-whose-path-is-longer-than-the-address-of-a-socket-may-be/" * 2
+
 CORE_SWITCH = {"c": {}, "py": {"FASTEVENT_PURE_PYTHON": "1"}}
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong around a SharedEvent: see processes.py."""
+"""What goes wrong around a SharedEvent, beside what `faults/processes.py` has for any event: see programs.py."""
 
 import os
 import pickle
@@ -10,7 +10,7 @@ import threading
 from itertools import count
 
 from helpers import TIMEOUT, SignalAt, interrupt, until
-from programs import Programs, address, context, joined, polls, received, run, waiting, waits
+from programs import Programs, address, context, joined, received, run, waiting, waits
 
 from fastevent import Event, SharedEvent, _connection, _hub, _shared
 
@@ -18,40 +18,6 @@ FAULTS = Programs()
 
 
 # Faults
-
-
-@FAULTS.every_method
-def set_after_a_waiter_was_killed():
-    event = SharedEvent()
-    (killed, _), (other, connection) = waiting((waits, event), (waits, event))
-    killed.kill()
-    joined(killed, code=-signal.SIGKILL)
-    event.set("stop")
-    assert received(connection) == "stop"
-    joined(other)
-
-
-@FAULTS.every_method
-def set_after_a_poller_was_killed():
-    event = SharedEvent()
-    (killed, _), (other, connection) = waiting((polls, event), (polls, event))
-    killed.kill()
-    joined(killed, code=-signal.SIGKILL)
-    event.set("stop")
-    assert received(connection) == "stop"
-    joined(other)
-
-
-@FAULTS.every_method
-def a_stopped_follower_delays_no_other():
-    event = SharedEvent()
-    (stopped, its_end), (other, connection) = waiting((waits, event), (waits, event))
-    os.kill(stopped.pid, signal.SIGSTOP)
-    event.set("stop")
-    assert received(connection) == "stop"
-    os.kill(stopped.pid, signal.SIGCONT)
-    assert received(its_end) == "stop"
-    joined(stopped, other)
 
 
 def counts_set(events, connection):

@@ -336,7 +336,7 @@ def calls_callbacks_for_a_set_of_the_past(core):
         (does_not_look_again, [adds_a_callback, sets], {}),
         (does_not_look_again, [adds_a_child, sets], {}),
         (does_not_look_again, [waits_for_any, sets], {}),
-        (calls_callbacks_for_a_set_of_the_past, [sets, sets_and_clears, adds_a_callback], {}),
+        (calls_callbacks_for_a_set_of_the_past, [sets, clears, adds_a_callback], {}),
     ],
 )
 def test_a_planted_bug_is_found(bug, threads, options):

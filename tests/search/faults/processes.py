@@ -10,7 +10,9 @@ from faults.common import join_all, start_all
 
 PROCESS_FAULTS = {}
 LIMIT = 100.0
-fork = multiprocessing.get_context("fork" if hasattr(os, "fork") else None)
+
+#: How `multiprocessing` starts a process.
+context = multiprocessing.get_context(os.environ.get("METHOD", "fork" if hasattr(os, "fork") else None))
 
 
 def process_fault(function):
@@ -20,8 +22,8 @@ def process_fault(function):
 
 def start(target, *arguments):
     """Start a process. Return it with this end of a pipe, once it says that it runs."""
-    here, there = fork.Pipe()
-    process = fork.Process(target=target, args=(*arguments, there))
+    here, there = context.Pipe()
+    process = context.Process(target=target, args=(*arguments, there))
     process.start()
     there.close()
     assert here.poll(LIMIT) and here.recv() == "runs"
@@ -105,7 +107,7 @@ def stopped_in_wait(Event, scale):
 
 def makes(Event, connection):
     event = Event()
-    fork.Process(target=waits, args=(event, connection)).start()
+    context.Process(target=waits, args=(event, connection)).start()
     signal.pause()
 
 
@@ -127,7 +129,7 @@ def sets_and_exits_at_once(Event, scale):
     """100 processes set one each and end by os._exit(): all are set"""
     for _ in range(int(100 * scale) or 1):
         event = Event()
-        setter = fork.Process(target=sets_and_exits, args=(event,))
+        setter = context.Process(target=sets_and_exits, args=(event,))
         setter.start()
         assert event.wait(LIMIT)
         setter.join()
@@ -175,7 +177,7 @@ def forks_while_threads_use_it(Event, scale):
 def argument_of_a_task(Event, scale):
     """It is an argument of a task of a ProcessPoolExecutor"""
     event = Event()
-    with ProcessPoolExecutor(1, mp_context=fork) as pool:
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
         task = pool.submit(wait_for, event)
         event.set()
         assert task.result(LIMIT)
