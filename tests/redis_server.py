@@ -109,6 +109,12 @@ def module(fastevent):
     return fastevent.redis
 
 
+@pytest.fixture
+def bridge_module(module, fastevent):
+    """`fastevent._bridge` of that core."""
+    return fastevent._bridge
+
+
 numbers = itertools.count()
 
 

@@ -111,6 +111,14 @@ class Helper:
             life.ending = True  # because the thread itself may have forked, in a callback: it ends after that
         self._token = Token()
 
+    def leave_behind(self) -> None:
+        """Have another thread begin in place of one that is stuck, which ends once it gets on."""
+        life = self.life
+        if life is not None:
+            life.ending = True
+            self._claim.give_back(life)
+            self.start_if_needed()
+
     def unregister(self) -> None:
         """Take no part in forks and in the end of the interpreter any more. A second call does nothing."""
         with suppress(ValueError):

@@ -17,7 +17,7 @@ from itertools import count
 
 import pytest
 from helpers import CORE_SWITCH, ROOT, TIMEOUT, SignalAt, Threads, python, until
-from redis_server import bridge, free_port, module, own_server, prefix, redis, server, until_collected
+from redis_server import bridge, bridge_module, free_port, module, own_server, prefix, redis, server, until_collected
 
 # What it does
 
@@ -300,7 +300,7 @@ def test_a_dropped_one_ends_its_threads(module, server, prefix):
     until_collected(lambda: alive() is None and len(helper_threads()) <= before)
 
 
-def test_set_and_drop_is_sent(module, server, bridge, prefix):
+def test_set_and_drop_is_sent(bridge_module, module, server, bridge, prefix):
     other = bridge()
     there = other.event("run")
     assert other.connected.wait(TIMEOUT)
@@ -308,7 +308,7 @@ def test_set_and_drop_is_sent(module, server, bridge, prefix):
     module.RedisEvents(server.client(), prefix=prefix).event("run").set("why")
     assert there.wait(TIMEOUT) and there.reason == "why"
     until_collected(lambda: len(helper_threads()) <= before)  # its own thread has dropped it
-    assert time.monotonic() - start < module.REREAD / 2
+    assert time.monotonic() - start < bridge_module.REREAD / 2
 
 
 SETS = """
@@ -430,8 +430,8 @@ def test_a_handler_gets_the_same_event(bridge, module, server, prefix):
             break
 
 
-def test_an_interrupted_set_is_sent(bridge, module, server, prefix, monkeypatch):
-    monkeypatch.setattr(module, "REREAD", 10**6)
+def test_an_interrupted_set_is_sent(bridge_module, bridge, module, server, prefix, monkeypatch):
+    monkeypatch.setattr(bridge_module, "REREAD", 10**6)
     events = bridge()
     for place in count():
         event = events.event(f"run{place}")
@@ -442,16 +442,16 @@ def test_an_interrupted_set_is_sent(bridge, module, server, prefix, monkeypatch)
             break
 
 
-def test_the_exit_sends_what_an_interrupted_close_left(bridge, module, server, prefix):
+def test_the_exit_sends_what_an_interrupted_close_left(bridge_module, bridge, module, server, prefix):
     for place in count():
         events = bridge()
         event, keeper = events.event(f"run{place}"), events._link.keeper
         keeper._needed = lambda: False  # so that close() has something to send
-        module.wait_for_end([keeper.ask_to_end()], 10**10)
+        bridge_module.wait_for_end([keeper.ask_to_end()], 10**10)
         event.set()
         with SignalAt(place, [module.__file__]) as interrupted:
             events.close()
-        module._close_all()
+        bridge_module.close_all()
         assert server.admin.get(prefix + event.name)
         if not interrupted.is_done:
             break

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import pytest
 from helpers import TIMEOUT, until
-from redis_server import bridge, module, own_server, prefix, server, until_collected
+from redis_server import bridge, bridge_module, module, own_server, prefix, server, until_collected
 
 
 class Proxy:
@@ -146,8 +146,8 @@ def test_set_never_waits_for_the_server(bridge, own_server):
     assert all(bridge(server.client()).event(f"run{number}").wait(TIMEOUT) for number in (0, 199))
 
 
-def test_memory_is_bounded_while_it_is_away(module, bridge, own_server, monkeypatch, caplog):
-    monkeypatch.setattr(module, "MOST_UNSENT", 100)
+def test_memory_is_bounded_while_it_is_away(fastevent, bridge, own_server, monkeypatch, caplog):
+    monkeypatch.setattr(fastevent._states, "MOST_UNSENT", 100)
     server = own_server()
     events = bridge(server.client())
     server.kill()
@@ -165,9 +165,9 @@ def test_memory_is_bounded_while_it_is_away(module, bridge, own_server, monkeypa
     assert others.event("held").wait(TIMEOUT) and others.event("dropped99").wait(TIMEOUT)
 
 
-def test_a_server_that_stalls(module, bridge, server, monkeypatch):
+def test_a_server_that_stalls(bridge_module, module, bridge, server, monkeypatch):
     monkeypatch.setattr(module, "REPLY", 0.4)
-    monkeypatch.setattr(module, "SILENCE", 0.2)
+    monkeypatch.setattr(bridge_module, "SILENCE", 0.2)
     proxy = Proxy(server.port)
     try:
         events = bridge(server.client(port=proxy.port))
@@ -184,15 +184,15 @@ def test_a_server_that_stalls(module, bridge, server, monkeypatch):
         proxy.end()
 
 
-def test_a_lost_message_costs_a_while(module, bridge, server, prefix, monkeypatch):
-    monkeypatch.setattr(module, "REREAD", 0.05)
+def test_a_lost_message_costs_a_while(bridge_module, bridge, server, prefix, monkeypatch):
+    monkeypatch.setattr(bridge_module, "REREAD", 0.05)
     there = bridge().event("run")
     server.admin.set(prefix + "run", '{"reason": "no message", "timed_out": false}')
     assert there.wait(TIMEOUT) and there.reason == "no message"
 
 
-def test_keys_expire(module, bridge, server, prefix, monkeypatch):
-    monkeypatch.setattr(module, "REREAD", 0.05)
+def test_keys_expire(bridge_module, bridge, server, prefix, monkeypatch):
+    monkeypatch.setattr(bridge_module, "REREAD", 0.05)
     here = bridge(expire=1).event("run")
     here.set("why")
     until(lambda: server.admin.ttl(prefix + "run") == 1)
