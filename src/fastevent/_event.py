@@ -9,7 +9,7 @@ from reprlib import recursive_repr
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
-from fastevent import _async, _descriptor, _signals, _status, _tasks
+from fastevent import _async, _descriptor, _signals, _tasks
 from fastevent._config import check_interval
 from fastevent._core import EventCore, attach
 from fastevent._errors import EventTimeout, describe, one_line
@@ -17,7 +17,7 @@ from fastevent._foreign import ThreadingEvent
 from fastevent._notify import restart
 from fastevent._options import take_options
 from fastevent._registration import Registration
-from fastevent._status import EventStatus
+from fastevent._status import EventStatus, remaining, status
 from fastevent._ticks import Ticks
 from fastevent._time import NEVER, SAME, event_seconds, monotonic_ns, positive_seconds
 
@@ -146,14 +146,14 @@ class Event(EventCore, ThreadingEvent):
 
         Thread safety: safe on shared objects.
         """
-        return _status.remaining(self)
+        return remaining(self)  # not by its module, which is emptied before the last finalizers run
 
     def status(self) -> EventStatus:
         """Return all there is to know about the event, as an `EventStatus`, for a monitor to show.
 
         Thread safety: safe on shared objects. Each item was true at some moment of the call, not all at the same one.
         """
-        return _status.status(self)
+        return status(self)
 
     def child(self, timeout: float | None = None, *, name: str | None = None) -> Event:
         """Return a new `Event` with this one for a parent. With a *timeout*, it is self-setting.

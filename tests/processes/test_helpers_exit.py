@@ -179,16 +179,11 @@ def test_a_first_one_may_be_made_at_exit(core):
         from fastevent import Event
 
         def late():
-            try:
-                event = Event(0.01, set_on_timeout=True)
-            except RuntimeError:  # by 3.12 and later
-                print("refused")
-            else:
-                print(event.wait())
+            print(Event(0.01, set_on_timeout=True).wait())
 
         atexit.register(late)
 
-    assert python(program, core) in {"refused\n", "True\n"}
+    assert python(program, core) == "True\n"
 
 
 def test_after_the_helpers_callbacks_are_called_at_once(core):
@@ -210,6 +205,13 @@ def test_after_the_helpers_callbacks_are_called_at_once(core):
         armed = Event(3600, set_on_timeout=True)
 
     assert python(program, core) == "called\n"
+
+
+def finalized(printed, expected):
+    """An object need not be finalized at exit. Where it is not, nothing was tested."""
+    if not printed:
+        pytest.skip("this interpreter does not finalize the object")
+    assert printed == expected
 
 
 @on_cpython
@@ -234,7 +236,7 @@ def test_the_last_finalizers_may_set(core, place):
 
     {place} = Service()
     """
-    assert python(code, core) in {"TrueTrue", ""}  # an object need not be finalized at exit
+    finalized(python(code, core), "TrueTrue")
 
 
 @on_cpython
@@ -255,7 +257,7 @@ def test_the_last_finalizers_may_do_more(core, call):
 
     threading.main_thread().service = Service()
     """
-    assert python(code, core) in {"done", ""}
+    finalized(python(code, core), "done")
 
 
 INTERPRETERS = """

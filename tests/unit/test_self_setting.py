@@ -45,7 +45,7 @@ def test_without_an_end_nothing_sets_it(Event, modules, monkeypatch):
     assert event.wait(0.01) is False and not added
 
 
-# A read changes nothing and runs no code of users. Each of these fails on 0.1.0.
+# A read changes nothing and runs no code of users.
 
 
 def test_its_class_is_event(Event):

@@ -53,7 +53,7 @@ def test_two_causes_at_once_make_one_key(bridge, prefix):
     events = [bridge().event("run") for _ in range(4)]
     with Threads(*[lambda event=event, number=number: event.set(number) for number, event in enumerate(events)]):
         pass
-    assert [event.reason for event in events] == [0, 1, 2, 3] or len({event.reason for event in events}) < 4
+    assert all(event.reason in range(4) for event in events)  # its own, or another one's that came first
     until(lambda: bridge().event("run").reason in range(4))
 
 
