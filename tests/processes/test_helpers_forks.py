@@ -478,3 +478,96 @@ def test_a_signal_during_a_fork_stops_no_helper(core):
         until(event.is_set)
 
     python(program, core)
+
+
+def test_a_fork_beside_a_callback_takes_no_tenth_of_a_second(core):
+    """The quickest of a few: the machine may be slow. A fork that waited would wait 0.1 s."""
+
+    def program():
+        import threading
+        import time
+        import warnings
+
+        from forking import armed, ended, in_child
+
+        warnings.simplefilter("ignore", DeprecationWarning)  # the callback's thread goes on
+        begun, go_on, times = threading.Event(), threading.Event(), []
+
+        def callback(event):
+            begun.set()
+            assert go_on.wait(60)
+
+        _event = armed(0.01, callback)
+        assert begun.wait(60)
+        for _ in range(5):
+            start = time.monotonic()
+            pid = in_child(lambda: None)
+            times.append(time.monotonic() - start)
+            assert ended(pid) == 0
+        go_on.set()
+        assert min(times) < 0.09, times
+
+    python(program, core)
+
+
+def test_a_fork_as_a_deadline_fires_loses_no_deadline(core):
+    """The thread of the timers cannot end in time, as it is about to set the event."""
+
+    def program():
+        import threading
+        import warnings
+
+        from forking import ended, in_child
+        from helpers import until
+
+        from fastevent import Event
+
+        warnings.simplefilter("ignore", DeprecationWarning)  # that thread goes on
+        begun, go_on = threading.Event(), threading.Event()
+
+        class Slow(Event):
+            def _fe_try_set(self, *arguments):
+                begun.set()
+                assert go_on.wait(60)
+                return super()._fe_try_set(*arguments)
+
+        event = Slow(0.05, set_on_timeout=True)
+        assert begun.wait(60)
+
+        def child():
+            go_on.set()
+            until(event.is_set)
+
+        pid = in_child(child)
+        go_on.set()
+        until(event.is_set)
+        assert ended(pid) == 0
+
+    python(program, core)
+
+
+def test_a_later_deadline_starts_a_thread_that_is_missing(core):
+    """The start after a fork has failed. A deadline that is put off needs no new entry, but a thread."""
+
+    def program():
+        from forking import ended, in_child
+
+        from fastevent import Event, _process, _timers
+
+        start, event, failed = _process.native.start_new_thread, Event(3600, set_on_timeout=True), []
+
+        def fails(*_):
+            failed.append(1)
+            raise RuntimeError("can't start new thread")
+
+        def child():
+            assert _timers.timers.helper.life is None and failed
+            _process.native.start_new_thread = start
+            event.restart_timeout(7200)
+            assert _timers.timers.helper.life is not None
+
+        _process.native.start_new_thread = fails
+        assert ended(in_child(child)) == 0
+        _process.native.start_new_thread = start
+
+    python(program, core)
