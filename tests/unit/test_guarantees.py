@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 
 import pytest
 from helpers import HAS_GIL, ROOT, TIMEOUT, Threads, until, until_deadline, until_waiting
@@ -17,17 +18,23 @@ from loops import Asyncio, since_3_11
 
 @pytest.mark.skipif(not HAS_GIL, reason="holds the GIL")
 def test_a_wait_sees_a_set_after_its_time(Event):
-    """The time of 200 waits ends while no thread runs but the one that then sets and clears the event."""
-    timeout, interval = 1.0, sys.getswitchinterval()
+    """The time of 200 waits ends while no thread runs but the one that then sets and clears the event. The last wait that
+    began ends first, so that most run on before another one has woken them.
+    """
+    timeout, interval = 0.5, sys.getswitchinterval()
     while True:
         event, answers = Event(), []
-        with Threads(*[lambda event=event, answers=answers, timeout=timeout: answers.append(event.wait(timeout))] * 200):
-            began = time.monotonic()
+
+        def waits(share, event=event, answers=answers, timeout=timeout):
+            answers.append(event.wait(timeout * share))
+
+        with Threads(*[partial(waits, 1 - number / 400) for number in range(200)]):
             until(lambda event=event, answers=answers: answers or event.status().waiters == 200)
             try:
                 sys.setswitchinterval(100)
                 all_wait = event.status().waiters == 200
-                while time.monotonic() < began + 1.1 * timeout:
+                end = time.monotonic() + 1.1 * timeout
+                while time.monotonic() < end:
                     pass
                 event.set()
                 event.clear()
