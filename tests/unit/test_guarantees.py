@@ -2,16 +2,57 @@
 
 import asyncio
 import gc
+import re
 import select
 import signal
 import sys
 import threading
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
-from helpers import HAS_GIL, ROOT, TIMEOUT, Threads, until, until_deadline, until_waiting
+from helpers import HAS_GIL, ROOT, TESTS, TIMEOUT, Threads, until, until_deadline, until_waiting
 from loops import Asyncio, since_3_11
+
+# The table
+
+
+def sentences():
+    """Return the sentences of the page, and the rows of its tables."""
+    readme, page = (path.read_text(encoding="utf-8") for path in (ROOT / "README.md", ROOT / "docs/guarantees.md"))
+    included = readme.partition("[start:guarantees] -->")[2].partition("<!-- --8<--")[0]
+    page = page.replace('--8<-- "README.md:guarantees"', included).partition("\n## How they are checked")[0]
+    found = []
+    for block in re.split(r"\n\s*\n|\n(?=[-|#]|\d+\. )", page):
+        text = re.sub(r"^(-|\d+\.) ", "", " ".join(block.split()))
+        if text.startswith("|"):
+            found.append(text)
+        elif not text.startswith("#"):
+            found += re.split(r"(?<=[.:!?]\*\*) |(?<=[.!?]) (?=[A-Z`*])", text)
+    return [text for text in found if text.strip("|- ")]
+
+
+def table():
+    lines = Path(__file__).with_name("guarantees.txt").read_text(encoding="utf-8").partition("\n\n")[2].splitlines()
+    return [line.rpartition(" | ")[::2] for line in lines if line]
+
+
+def test_each_sentence_of_the_page_names_its_tests():
+    rows = table()
+    for sentence in sentences():
+        assert any(sentence.startswith(beginning) for beginning, _ in rows), f"guarantees.txt has no test of: {sentence}"
+    for beginning, _ in rows:
+        assert any(sentence.startswith(beginning) for sentence in sentences()), f"no sentence begins with: {beginning}"
+
+
+def test_the_tests_of_the_page_are_there():
+    sources = [path.read_text(encoding="utf-8") for path in TESTS.rglob("*.py")]
+    there = {name for source in sources for name in re.findall(r"^ *(?:async )?def (?:test_)?(\w+)\(", source, re.M)}
+    there |= {path.name for path in (ROOT / "proofs").glob("*.pml")}
+    named = {name for _, names in table() for name in re.split(", ", names) if name != "-"}
+    assert not named - there
+
 
 # Before and after
 
