@@ -1,6 +1,6 @@
 # The targets behind those of the Makefile.
 
-.PHONY: announce install install-all dist proofs # the last two are folders, too
+.PHONY: announce install install-all test-more dist proofs # the last two are folders, too
 .NOTPARALLEL:
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 quietly = log=$$($(1) 2>&1) || { echo "$$log"; exit 1; } # shows what a command prints only if it fails
@@ -27,7 +27,7 @@ install-all: install
 # After `make test`, of the others: .ci/run.
 test-more: | $(VENV)/installed
 	$(IN) -m pip install --quiet --only-binary :all: --group test-all
-	$(IN) -m pytest $(wildcard tests/*/) --deselect tests/unit $(ARGS)
+	$(IN) -m pytest $(filter-out tests/unit/ tests/__pycache__/,$(wildcard tests/*/)) $(ARGS)
 
 # The sources as they are, and the core beside them. Only a change of what is compiled installs again.
 $(VENV)-quick/installed: $(VENV)-quick/made $(wildcard src/fastevent/_core_c.pyx src/fastevent/*.h src/fastevent/*.pxd) setup.py pyproject.toml
