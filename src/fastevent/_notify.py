@@ -89,9 +89,7 @@ def set_and_notify(event: EventCore, reason: object = None, only_if_expired: boo
     """
     pending: Pending = []
     try:
-        # Near the end of the stack, this raises RecursionError before it sets the flag. If it does not raise, there is room to
-        # set the children, too.
-        event._fe_try_set(reason, pending, only_if_expired)
+        _try_set(event, reason, pending, only_if_expired)
         _notify(pending, call)
     except BaseException:
         _notify(pending, call)  # what is set must be notified, even if a clear() follows
@@ -105,6 +103,12 @@ def notify_pending(pending: Pending) -> None:
     except BaseException:
         _notify(pending, call_in_helper)
         raise
+
+
+def _try_set(event: EventCore, reason: object, pending: Pending, only_if_expired: bool) -> None:
+    # Near the end of the stack, this raises RecursionError before it sets the flag. If it does not raise, there is room to set
+    # the children, too: `_notify()` does it at the same depth as this function, which is what this function is for.
+    event._fe_try_set(reason, pending, only_if_expired)
 
 
 def _notify(pending: Pending, call: Caller) -> None:
