@@ -216,48 +216,57 @@ def finalized(printed, expected):
 
 @on_cpython
 @keeps_modules
-@pytest.mark.parametrize("place", ["threading.main_thread().service", "logging.root.service", "threading.service"])
+@pytest.mark.parametrize("place", ["main thread", "root logger", "threading"])
 def test_the_last_finalizers_may_set(core, place):
-    code = f"""
-    import logging, os, threading
-    from fastevent import Event
+    def program():
+        import logging
+        import os
+        import sys
+        import threading
 
-    class Service:
-        def __init__(self):
-            self.stop = Event()
-            self.job = Event(parents=[self.stop])
-            self.limit = Event(300, set_on_timeout=True)
+        from fastevent import Event
 
-        def __del__(self, write=os.write, str=str):
-            for event in self.stop, self.limit:
-                event.set()
-            self.stop.clear()
-            write(1, (str(self.job.is_set()) + str(self.limit.is_set())).encode())
+        class Service:
+            def __init__(self):
+                self.stop = Event()
+                self.job = Event(parents=[self.stop])
+                self.limit = Event(300, set_on_timeout=True)
 
-    {place} = Service()
-    """
-    finalized(python(code, core), "TrueTrue")
+            def __del__(self, write=os.write, str=str):
+                for event in self.stop, self.limit:
+                    event.set()
+                self.stop.clear()
+                write(1, (str(self.job.is_set()) + str(self.limit.is_set())).encode())
+
+        places = {"main thread": threading.main_thread(), "root logger": logging.root, "threading": threading}
+        places.pop(sys.argv[1]).service = Service()
+
+    finalized(python(program, core, place), "TrueTrue")
 
 
 @on_cpython
 @keeps_modules
 @pytest.mark.parametrize("call", ["clear", "restart_timeout", "wait", "child", "remaining"])
 def test_the_last_finalizers_may_do_more(core, call):
-    code = f"""
-    import os, threading
-    from fastevent import Event
+    def program():
+        import os
+        import sys
+        import threading
 
-    class Service:
-        def __init__(self):
-            self.limit = Event(0.01, set_on_timeout=True)
+        from fastevent import Event
 
-        def __del__(self, write=os.write):
-            self.limit.{call}()
-            write(1, b"done")
+        class Service:
+            def __init__(self):
+                self.limit = Event(0.01, set_on_timeout=True)
+                self.call = getattr(Event, sys.argv[1])
 
-    threading.main_thread().service = Service()
-    """
-    finalized(python(code, core), "done")
+            def __del__(self, write=os.write):
+                self.call(self.limit)
+                write(1, b"done")
+
+        threading.main_thread().service = Service()
+
+    finalized(python(program, core, call), "done")
 
 
 INTERPRETERS = """

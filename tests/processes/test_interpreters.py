@@ -6,22 +6,30 @@ import pytest
 from helpers import python
 
 
-@pytest.mark.parametrize("timeout", ["", "1000,"])
+@pytest.mark.parametrize("timeout", [[], [1000]])
 def test_the_interpreter_exits_while_daemons_wait(core, timeout):
-    code = f"""
-    import threading
-    from helpers import until_waiting
-    from fastevent import Event
-    event = Event()
-    class Last:
-        def __del__(self): event.set()
-    keep = Last(); keep.me = keep
+    def program():
+        import sys
+        import threading
+
+        from helpers import until_waiting
+
+        from fastevent import Event
+
+        event = Event()
+
+        class Last:
+            def __del__(self):
+                event.set()
+
+        keep = Last()
+        keep.me = keep
+        for _ in range(5):
+            threading.Thread(target=event.wait, args=[float(timeout) for timeout in sys.argv[1:]], daemon=True).start()
+        until_waiting(event, 5)
+
     for _ in range(5):
-        threading.Thread(target=event.wait, args=({timeout}), daemon=True).start()
-    until_waiting(event, 5)
-    """
-    for _ in range(5):
-        assert python(code, core) == ""
+        assert python(program, core, *timeout) == ""
 
 
 def test_events_in_cycles_and_globals_at_exit(core):

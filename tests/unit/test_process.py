@@ -62,124 +62,138 @@ def test_a_token_ends_a_rest_without_end(modules):
 
 @forks
 def test_a_fork_makes_a_generation(core):
-    code = """
-    import os
-    from fastevent import _process
+    def program():
+        import os
 
-    def in_child(function):
-        pid = os.fork()
-        if pid == 0:
-            function()
-            os._exit(0)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        from fastevent import _process
 
-    def child():
-        assert (_process.generation(), calls) == (1, ["step"])
-        in_child(grandchild)
-        assert (_process.generation(), calls) == (1, ["step"])
+        def in_child(function):
+            pid = os.fork()
+            if pid == 0:
+                function()
+                os._exit(0)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
-    def grandchild():
-        assert (_process.generation(), calls) == (2, ["step", "step"])
+        def child():
+            assert (_process.generation(), calls) == (1, ["step"])
+            in_child(grandchild)
+            assert (_process.generation(), calls) == (1, ["step"])
 
-    calls = []
-    _process.at_fork(in_child=lambda: calls.append("step"))
-    assert _process.generation() == 0
-    in_child(child)
-    assert (_process.generation(), calls) == (0, [])
-    """
-    python(code, core)
+        def grandchild():
+            assert (_process.generation(), calls) == (2, ["step", "step"])
+
+        calls = []
+        _process.at_fork(in_child=lambda: calls.append("step"))
+        assert _process.generation() == 0
+        in_child(child)
+        assert (_process.generation(), calls) == (0, [])
+
+    python(program, core)
 
 
 @in_c
 def test_a_fork_in_c_is_noticed_at_the_next_use(core):
     """As uWSGI forks its workers: none of Python's functions for a fork is called."""
-    code = """
-    import ctypes, os, threading, time
-    from fastevent import Event, _process, _timers
-    from helpers import until
 
-    before = Event(0.3, set_on_timeout=True)
-    calls = []
-    later = Event(3600, set_on_timeout=True)
-    until(lambda: _timers.timers._asleep.get("until", 1 << 64) < 1 << 63)
-    time.sleep(0.02)  # the thread rests: one that waits for the GIL may leave its mutex locked in the child
-    pid = ctypes.PyDLL(None).fork()
-    event = Event(0.01, set_on_timeout=True)
-    event.callback(calls.append, "called")
-    until(event.is_set)
-    until(lambda: calls == ["called"])
-    until(before.is_set)
-    assert later.restart_timeout(0.01)
-    until(later.is_set)
-    if pid == 0:
-        assert _process.generation() == 1
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0 and _process.generation() == 0
-    """
-    python(code, core)
+    def program():
+        import ctypes
+        import os
+        import time
+
+        from helpers import until
+
+        from fastevent import Event, _process, _timers
+
+        before = Event(0.3, set_on_timeout=True)
+        calls = []
+        later = Event(3600, set_on_timeout=True)
+        until(lambda: _timers.timers._asleep.get("until", 1 << 64) < 1 << 63)
+        time.sleep(0.02)  # the thread rests: one that waits for the GIL may leave its mutex locked in the child
+        pid = ctypes.PyDLL(None).fork()
+        event = Event(0.01, set_on_timeout=True)
+        event.callback(calls.append, "called")
+        until(event.is_set)
+        until(lambda: calls == ["called"])
+        until(before.is_set)
+        assert later.restart_timeout(0.01)
+        until(later.is_set)
+        if pid == 0:
+            assert _process.generation() == 1
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0 and _process.generation() == 0
+
+    python(program, core)
 
 
 @forks
 def test_a_handler_that_raises_after_a_fork_leaves_steps_to_the_next_use(core):
-    code = """
-    import os
-    from fastevent import _process
+    def program():
+        import os
 
-    class Interrupted(BaseException):
-        pass
+        from fastevent import _process
 
-    def interrupted():
-        calls.append("begun")
-        if len(calls) == 2:
-            raise Interrupted
+        class Interrupted(BaseException):
+            pass
 
-    calls, raised = [], []
-    _process.at_fork(in_child=lambda: calls.append("first"))
-    _process.at_fork(in_child=interrupted)
-    _process.at_fork(in_child=lambda: calls.append("last"))
-    _process._in_child[:] = _process._in_child[-3:]
-    process = _process._Process(1, 0, os.getpid(), _process._in_child)
-    try:
+        def interrupted():
+            calls.append("begun")
+            if len(calls) == 2:
+                raise Interrupted
+
+        calls, raised = [], []
+        _process.at_fork(in_child=lambda: calls.append("first"))
+        _process.at_fork(in_child=interrupted)
+        _process.at_fork(in_child=lambda: calls.append("last"))
+        _process._in_child[:] = _process._in_child[-3:]
+        process = _process._Process(1, 0, os.getpid(), _process._in_child)
+        try:
+            process.take_steps()
+        except Interrupted:
+            raised.append(True)
+        assert raised and calls == ["first", "begun"]
         process.take_steps()
-    except Interrupted:
-        raised.append(True)
-    assert raised and calls == ["first", "begun"]
-    process.take_steps()
-    assert calls == ["first", "begun", "begun", "last"] and not process.steps
-    """
-    python(code, core)
+        assert calls == ["first", "begun", "begun", "last"] and not process.steps
+
+    python(program, core)
 
 
 def test_what_is_done_at_the_exit_keeps_its_order(core):
-    code = """
-    from fastevent import _process as process
-    for stage in process.SHARED, process.BRIDGES, process.THREADS, process.CALLBACKS, process.EVENTS:
-        process.at_exit(stage, lambda stage=stage: print(stage))
-    """
-    assert python(code, core) == "0\n1\n2\n3\n4\n"
+    def program():
+        from fastevent import _process as process
+
+        for stage in process.SHARED, process.BRIDGES, process.THREADS, process.CALLBACKS, process.EVENTS:
+            process.at_exit(stage, lambda stage=stage: print(stage))
+
+    assert python(program, core) == "0\n1\n2\n3\n4\n"
 
 
 @forks
 @pytest.mark.parametrize("package", ["multiprocessing", "multiprocess", "billiard"])
 def test_the_end_of_a_child_is_noticed(core, package):
     pytest.importorskip(package)
-    code = f"""
-    import {package} as package, os, sys, time
-    from fastevent import Event, _process
 
-    def work():
-        _process.at_exit(_process.CALLBACKS, lambda: os.write(1, b"ended "))
-        event = Event(0.01, set_on_timeout=True)
-        event.callback(lambda: (time.sleep(0.1), os.write(1, b"called ")))
-        event.wait()
-
-    if __name__ == "__main__":
-        context = package.get_context("fork") if package.__name__ != "billiard" else package
+    def program():
+        import importlib
+        import os
+        import sys
+        import time
         import warnings
+
+        from fastevent import Event, _process
+
+        package = importlib.import_module(sys.argv[1])
+
+        def work():
+            _process.at_exit(_process.CALLBACKS, lambda: os.write(1, b"ended "))
+            event = Event(0.01, set_on_timeout=True)
+            event.callback(lambda: (time.sleep(0.1), os.write(1, b"called ")))
+            event.wait()
+
+        context = package.get_context("fork") if package.__name__ != "billiard" else package
         warnings.simplefilter("ignore")
         process = context.Process(target=work)
         process.start()
         process.join()
         assert process.exitcode == 0
-    """
-    assert python(code, core).split() == ["called", "ended"]
+
+    assert python(program, core, package).split() == ["called", "ended"]

@@ -37,32 +37,38 @@ def test_the_default_timeout_times_out(core):
 
 
 def test_they_are_read_once_at_first_use(core):
-    code = f"""
-    import os, fastevent
-    os.environ["{DEFAULT}"] = "5"
-    before = fastevent.Event()
-    os.environ["{DEFAULT}"] = "6"
-    print(before._timeout, fastevent.Event()._timeout, fastevent.default_timeout())
-    """
-    assert python(code, core) == "5.0 5.0 5.0\n"
+    def program():
+        import os
+
+        import fastevent
+
+        os.environ["WORKFLOW_CORE_EVENT_DEFAULT_TIMEOUT"] = "5"
+        before = fastevent.Event()
+        os.environ["WORKFLOW_CORE_EVENT_DEFAULT_TIMEOUT"] = "6"
+        print(before._timeout, fastevent.Event()._timeout, fastevent.default_timeout())
+
+    assert python(program, core) == "5.0 5.0 5.0\n"
 
 
 @pytest.mark.parametrize("value", [" ", "soon", "5m", "nan", "0", "-1", "1,5", "0x10"])
 @pytest.mark.parametrize("variable", [DEFAULT, INTERVAL])
 def test_a_bad_value_raises_at_use(core, variable, value):
-    code = f"""
-    import fastevent
-    uses = {{"{DEFAULT}": [fastevent.default_timeout, fastevent.Event], "{INTERVAL}": [fastevent.check_interval]}}
-    for use in uses["{variable}"] * 2:
-        try:
-            use()
-        except ValueError as error:
-            print(error)
-    print(fastevent.Event(timeout=3)._timeout)
-    """
+    def program():
+        import sys
+
+        import fastevent
+
+        uses = [fastevent.default_timeout, fastevent.Event] if "TIMEOUT" in sys.argv[1] else [fastevent.check_interval]
+        for use in uses * 2:
+            try:
+                use()
+            except ValueError as error:
+                print(error)
+        print(fastevent.Event(timeout=3)._timeout)
+
     uses = 4 if variable == DEFAULT else 2
     expected = f"{variable} must be a number of seconds above zero, not {value!r}\n" * uses + "3.0\n"
-    assert python(code, core, **{variable: value}) == expected
+    assert python(program, core, variable, **{variable: value}) == expected
 
 
 def test_the_check_interval_bounds_waits_on_windows(core):

@@ -218,22 +218,30 @@ def test_many_waiters_wake_none_that_comes_later(Event):
 @pytest.mark.skipif(not HAS_GIL, reason="without the GIL, a set() wakes all")
 def test_a_second_set_wakes_more(core):
     """An exception that ends a thread anywhere may lose its place in the window."""
-    code = f"""
-    import threading
-    from helpers import until, until_waiting
-    from fastevent import Event, _core_py
-    event, answers, wake = Event(), [], _core_py._wake
-    threads = [threading.Thread(target=lambda: answers.append(event.wait())) for _ in range({5 * WINDOW})]
-    for thread in threads: thread.start()
-    until_waiting(event, len(threads))
-    _core_py._wake = lambda waiters, count: wake(waiters, count) if count > 1 else None
-    for number in range(1, 6):
-        event.set()
-        until(lambda: len(answers) >= {WINDOW} * number)  # more, if a waiter had not begun to sleep
-    for thread in threads: thread.join()
-    print(answers == [True] * len(threads))
-    """
-    assert python(code, core) == "True\n"
+
+    def program():
+        import sys
+        import threading
+
+        from helpers import until, until_waiting
+
+        from fastevent import Event, _core_py
+
+        window = int(sys.argv[1])
+        event, answers, wake = Event(), [], _core_py._wake
+        threads = [threading.Thread(target=lambda: answers.append(event.wait())) for _ in range(5 * window)]
+        for thread in threads:
+            thread.start()
+        until_waiting(event, len(threads))
+        _core_py._wake = lambda waiters, count: wake(waiters, count) if count > 1 else None
+        for number in range(1, 6):
+            event.set()
+            until(lambda number=number: len(answers) >= window * number)  # more, if a waiter had not begun to sleep
+        for thread in threads:
+            thread.join()
+        print(answers == [True] * len(threads))
+
+    assert python(program, core, WINDOW) == "True\n"
 
 
 @pytest.mark.core("py")  # what wakes is no Python function in the compiled core
@@ -578,39 +586,47 @@ def test_set_at_the_end_of_the_stack(Event):
 
 @pytest.mark.core("py")  # no other thread comes in between in the compiled core
 @pytest.mark.parametrize("place", ["monotonic_ns", "State", "Period", "before _fe_append", "after _fe_append"])
-@pytest.mark.parametrize("call", ["set()", "clear()", "restart_timeout()", "status()", "wait(1e-9)", "__init__(300)"])
+@pytest.mark.parametrize("call", [["set"], ["clear"], ["restart_timeout"], ["status"], ["wait", 1e-9], ["__init__", 300]])
 def test_a_small_stack_is_enough(core, call, place):
     """Other threads change the event 50,000 times during the call: see invariant 5 of the Python core."""
-    code = f"""
-    import threading
-    from fastevent import Event, _core_py, _notify
-    place, changed, event = {place!r}, [], Event(300)
 
-    def change():
-        if not changed:
-            changed.append(True)
-            for _ in range(50_000):
-                event.set()
-                event.clear()
+    def program():
+        import sys
+        import threading
 
-    def changing(original):
-        def function(*arguments):
-            if not place.startswith("after"): change()
-            answer = original(*arguments)
-            if place.startswith("after"): change()
-            return answer
-        return function
+        from fastevent import Event, _core_py, _notify
 
-    def use():
-        holder, name = (_core_py.EventCore, "_fe_append") if "_fe_append" in place else (_core_py, place)
-        setattr(holder, name, changing(getattr(holder, name)))
-        event.{call}
-        _notify.set_and_notify(event, None, only_if_expired=True)
+        place, call, *arguments = sys.argv[1:]
+        changed, event = [], Event(300)
 
-    threading.stack_size(131072)
-    thread = threading.Thread(target=use)
-    thread.start()
-    thread.join()
-    print(len(changed) < 2)
-    """
-    assert python(code, core) == "True\n"
+        def change():
+            if not changed:
+                changed.append(True)
+                for _ in range(50_000):
+                    event.set()
+                    event.clear()
+
+        def changing(original):
+            def function(*arguments):
+                if not place.startswith("after"):
+                    change()
+                answer = original(*arguments)
+                if place.startswith("after"):
+                    change()
+                return answer
+
+            return function
+
+        def use():
+            holder, name = (_core_py.EventCore, "_fe_append") if "_fe_append" in place else (_core_py, place)
+            setattr(holder, name, changing(getattr(holder, name)))
+            getattr(event, call)(*map(float, arguments))
+            _notify.set_and_notify(event, None, only_if_expired=True)
+
+        threading.stack_size(131072)
+        thread = threading.Thread(target=use)
+        thread.start()
+        thread.join()
+        print(len(changed) < 2)
+
+    assert python(program, core, place, *call) == "True\n"

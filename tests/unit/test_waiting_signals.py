@@ -51,27 +51,33 @@ def test_a_handler_sets_during_every_method(core):
 
 
 @pytest.mark.not_traced
-@pytest.mark.parametrize("timeout", ["", "30", "1e9", "float('inf')"])
+@pytest.mark.parametrize("timeout", [[], [30], [1e9], [float("inf")]])
 def test_ctrl_c_ends_a_wait(core, timeout):
-    code = f"""
-    import os, signal, threading, time
-    from fastevent import Event
-    event = Event()
-    answers = []
-    others = [threading.Thread(target=lambda: answers.append(event.wait())) for _ in range(3)]
-    for other in others: other.start()
-    main = threading.get_ident()
-    threading.Timer(0.2, signal.pthread_kill, (main, signal.SIGINT)).start()
-    try:
-        event.wait({timeout})
-    except KeyboardInterrupt:
-        print("interrupted", end=" ")
-    event.set()
-    for other in others: other.join()
-    event.clear()
-    print(answers, event.wait(0.01))
-    """
-    assert python(code, core) == "interrupted [True, True, True] False\n"
+    def program():
+        import signal
+        import sys
+        import threading
+
+        from fastevent import Event
+
+        event = Event()
+        answers = []
+        others = [threading.Thread(target=lambda: answers.append(event.wait())) for _ in range(3)]
+        for other in others:
+            other.start()
+        main = threading.get_ident()
+        threading.Timer(0.2, signal.pthread_kill, (main, signal.SIGINT)).start()
+        try:
+            event.wait(*map(float, sys.argv[1:]))
+        except KeyboardInterrupt:
+            print("interrupted", end=" ")
+        event.set()
+        for other in others:
+            other.join()
+        event.clear()
+        print(answers, event.wait(0.01))
+
+    assert python(program, core, *timeout) == "interrupted [True, True, True] False\n"
 
 
 def test_a_handler_that_returns_ends_no_wait(core):
@@ -193,35 +199,40 @@ def test_a_woken_waiter_that_raises_wakes_another(core, index):
 
 
 @pytest.mark.not_traced
-@pytest.mark.parametrize("call", ["event.wait(0.0001)", "wait_any([event], 0.0001)"])
+@pytest.mark.parametrize("call", ["wait", "wait_any"])
 def test_interrupted_waits_leave_no_waiter_behind(core, call):
-    code = f"""
-    import signal, time
-    from fastevent import Event, wait_any
-    event, armed, caught = Event(), False, 0
+    def program():
+        import signal
+        import sys
+        import time
 
-    class Interrupted(BaseException):
-        pass
+        from fastevent import Event, wait_any
 
-    def handler(*_):
-        if armed:
-            raise Interrupted
+        event, armed, caught = Event(), False, 0
 
-    signal.signal(signal.SIGALRM, handler)
-    end = time.monotonic() + 1
-    while time.monotonic() < end or caught < 100:
-        try:
-            armed = True
-            signal.setitimer(signal.ITIMER_REAL, 0.0001 + caught % 97 * 3e-6)
-            while True:
-                {call}
-        except Interrupted:
-            armed = False
-            caught += 1
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    print(event.status().waiters)
-    """
-    assert python(code, core) == "0\n"
+        class Interrupted(BaseException):
+            pass
+
+        def handler(*_):
+            if armed:
+                raise Interrupted
+
+        signal.signal(signal.SIGALRM, handler)
+        call, argument = (event.wait, []) if sys.argv[1] == "wait" else (wait_any, [[event]])
+        end = time.monotonic() + 1
+        while time.monotonic() < end or caught < 100:
+            try:
+                armed = True
+                signal.setitimer(signal.ITIMER_REAL, 0.0001 + caught % 97 * 3e-6)
+                while True:
+                    call(*argument, 0.0001)
+            except Interrupted:
+                armed = False
+                caught += 1
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        print(event.status().waiters)
+
+    assert python(program, core, call) == "0\n"
 
 
 def test_an_interrupted_leave_keeps_other_waiters():
