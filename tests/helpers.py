@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import traceback
+import types
 import warnings
 from pathlib import Path
 from textwrap import dedent
@@ -59,6 +60,21 @@ def load(pure):
             os.environ["FASTEVENT_PURE_PYTHON"] = variable
         for name in ours():
             del sys.modules[name]
+        sys.modules.update(before)
+
+
+def import_over(package, name):
+    """Import a module of the package that it does not import by itself, over the core of this *package*."""
+    before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "fastevent"}
+    for each in before:
+        del sys.modules[each]
+    parts = [part for part in vars(package).values() if isinstance(part, types.ModuleType)]
+    sys.modules.update({part.__name__: part for part in (package, *parts) if part.__name__.startswith("fastevent")})
+    try:
+        return importlib.import_module(name)
+    finally:
+        for each in [each for each in sys.modules if each.partition(".")[0] == "fastevent"]:
+            del sys.modules[each]
         sys.modules.update(before)
 
 

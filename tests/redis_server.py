@@ -8,14 +8,12 @@ import random
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
-import types
 from contextlib import suppress
 
 import pytest
-from helpers import COMPLETE, TIMEOUT, need, until
+from helpers import COMPLETE, TIMEOUT, import_over, need, until
 
 BINARY = need("redis")
 redis = importlib.import_module("redis") if COMPLETE else pytest.importorskip("redis", reason="redis-py is not installed")
@@ -32,7 +30,8 @@ def free_port():
 class Server:
     """A server on a free port of 127.0.0.1, with a directory of its own."""
 
-    def __init__(self, *options):
+    def __init__(self, *options, settings=None):
+        self.settings = [] if settings is None else [str(settings)]  # a file
         self.folder = tempfile.mkdtemp(prefix="redis-")
         self.options = [str(option).replace("FOLDER", self.folder) for option in options]
         self.port = free_port()
@@ -41,7 +40,7 @@ class Server:
 
     def start(self):
         always = f"--bind 127.0.0.1 --port {self.port} --dir {self.folder} --save".split()
-        self.process = subprocess.Popen([BINARY, *always, "", *self.options], stdout=subprocess.DEVNULL)
+        self.process = subprocess.Popen([BINARY, *self.settings, *always, "", *self.options], stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + TIMEOUT
         while True:
             try:
@@ -82,8 +81,8 @@ def server():
 def own_server():
     servers = []
 
-    def make(*options):
-        servers.append(Server(*options))
+    def make(*options, settings=None):
+        servers.append(Server(*options, settings=settings))
         return servers[-1]
 
     yield make
@@ -94,19 +93,7 @@ def own_server():
 @pytest.fixture
 def module(fastevent):
     """`fastevent.redis` of that core."""
-    if "redis" not in vars(fastevent):
-        before = {name: value for name, value in sys.modules.items() if name.partition(".")[0] == "fastevent"}
-        for name in before:
-            del sys.modules[name]
-        parts = [value for value in vars(fastevent).values() if isinstance(value, types.ModuleType)]
-        sys.modules.update({part.__name__: part for part in (fastevent, *parts) if part.__name__.startswith("fastevent")})
-        try:
-            importlib.import_module("fastevent.redis")
-        finally:
-            for name in [name for name in sys.modules if name.partition(".")[0] == "fastevent"]:
-                del sys.modules[name]
-            sys.modules.update(before)
-    return fastevent.redis
+    return import_over(fastevent, "fastevent.redis")
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import weakref
 from itertools import count
 
 import pytest
-from helpers import CORE_SWITCH, ROOT, TIMEOUT, SignalAt, Threads, python, until
+from helpers import CORE_SWITCH, ROOT, TIMEOUT, SignalAt, Threads, child_environment, command, python, until
 from redis_server import bridge, bridge_module, free_port, module, own_server, prefix, redis, server, until_collected
 
 # What it does
@@ -159,8 +159,10 @@ def test_what_arrives_is_not_sent_again(bridge, server, prefix):
 
 def test_bad_input(module, server, bridge):
     for client in None, "redis://", redis.asyncio.Redis():
-        with pytest.raises(TypeError, match=r"client must be a redis\.Redis"):
+        with pytest.raises(TypeError, match=r"client must be a redis\.Redis") as refusal:
             module.RedisEvents(client)
+        assert len(str(refusal.value)) < 200
+    assert str(refusal.value).endswith("not redis.asyncio.client.Redis; make one with the same settings for these events")
     for options, error in [
         ({"prefix": b"x"}, TypeError),
         ({"prefix": "\ud800"}, ValueError),
@@ -200,13 +202,26 @@ def test_without_redis_py_it_says_so(core):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"decode_responses": True}, {"protocol": 3}, {"db": 3}, {"single_connection_client": True}, {"socket_timeout": 0.01}],
+    [
+        {},
+        {"decode_responses": True},
+        {"protocol": 3},
+        {"db": 3},
+        {"single_connection_client": True},
+        {"socket_timeout": 0.01},
+        {"encoding": "latin-1", "decode_responses": True},
+        {"encoding": "utf-16"},
+        {"client_name": "me"},
+    ],
     ids=str,
 )
 def test_clients_of_all_kinds(bridge, server, options):
-    here, there = bridge(server.client(**options)).event("run"), bridge(server.client(**options)).event("run")
-    here.set("why")
-    assert there.wait(TIMEOUT) and there.reason == "why"
+    """An ordinary one and one of each kind agree on a name that is not ASCII."""
+    here, there = bridge(server.client(**options)), bridge(server.client(db=options.get("db", 0)))
+    for one, other in (here, there), (there, here):
+        event = other.event(f"für Ann → {one is here}")
+        one.event(event.name).set("wäy ✓")
+        assert event.wait(TIMEOUT) and event.reason == "wäy ✓"
 
 
 def test_a_password_and_few_rights(bridge, own_server):
@@ -215,6 +230,36 @@ def test_a_password_and_few_rights(bridge, own_server):
     there = bridge(server.client(username="ann", password="secret")).event("run")
     bridge(redis.Redis.from_url(f"redis://:other@127.0.0.1:{server.port}")).event("run").set("why")
     assert there.wait(TIMEOUT) and there.reason == "why"
+
+
+def test_a_right_that_is_missing(bridge, own_server, caplog):
+    """Connections do without a name and a database. Without another right, the log says which."""
+    rights = "on >x ~test* &test* +getrange +publish +subscribe +ping +multi +exec"
+    server = own_server("--user", *f"least {rights} +set".split(), "--user", *f"reader {rights}".split())
+    there = bridge(server.client(username="least", password="x", client_name="me", db=5)).event("run")
+    reader = bridge(server.client(username="reader", password="x"))
+    seen, refused = reader.event("run"), reader.event("refused")
+    refused.set()
+    bridge(server.client()).event("run").set("why")
+    assert there.wait(TIMEOUT) and there.reason == "why" and seen.wait(TIMEOUT) and reader.connected.wait(TIMEOUT)
+    for right in "'client|setname'", "'select'", "'set'":
+        until(lambda right=right: right in caplog.text)
+    server.admin.execute_command("ACL", "SETUSER", "reader", "+set")
+    until(lambda: "the connection to Redis is back" in caplog.text)
+    assert bridge(server.client()).event("refused").wait(TIMEOUT)
+
+
+def test_a_full_server(bridge, own_server, caplog):
+    server = own_server()
+    here, there = bridge(server.client()), bridge(server.client())
+    event, other = here.event("run"), there.event("run")
+    assert here.connected.wait(TIMEOUT)
+    server.admin.config_set("maxmemory", 1)
+    event.set("why")
+    until(lambda: "Redis refuses what is asked of it, trying again: OutOfMemoryError" in caplog.text)
+    assert not other.is_set() and "no connection" not in caplog.text
+    server.admin.config_set("maxmemory", 0)
+    assert other.wait(TIMEOUT) and other.reason == "why"
 
 
 def test_a_unix_socket(bridge, own_server):
@@ -255,6 +300,36 @@ def test_a_cluster(module, bridge, own_server):
     event = there.event("run")
     here.event("run").set("why")
     assert event.wait(TIMEOUT) and event.reason == "why"
+
+
+def test_a_cluster_while_keys_move(bridge, own_server):
+    servers = [own_server("--cluster-enabled", "yes", "--cluster-port", free_port()) for _ in "ab"]
+    source, target = (server.admin for server in servers)
+    source.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+    bus = int(servers[1].options[servers[1].options.index("--cluster-port") + 1])
+    source.execute_command("CLUSTER", "MEET", "127.0.0.1", servers[1].port, bus)
+    for state in "cluster_known_nodes:2", "cluster_state:ok":
+        for each in source, target:
+            until(lambda each=each, state=state: state in str(each.execute_command("CLUSTER", "INFO")))
+    here, there = (bridge(redis.RedisCluster(host="127.0.0.1", port=servers[0].port), prefix="{test}:") for _ in "ab")
+    slot = source.execute_command("CLUSTER", "KEYSLOT", "{test}:")
+    ids = [each.execute_command("CLUSTER", "MYID").decode() for each in (source, target)]
+    held = {name: there.event(name) for name in ("before", "meanwhile", "also", "afterwards")}
+    here.event("before").set("why")
+    assert held["before"].wait(TIMEOUT)
+    target.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0])
+    source.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1])
+    for name in "meanwhile", "also":
+        here.event(name).set("why")
+        assert held[name].wait(TIMEOUT) and held[name].reason == "why"
+    assert here.connected.is_set() and there.connected.is_set()
+    source.execute_command("MIGRATE", "127.0.0.1", servers[1].port, "{test}:before", 0, 5000)
+    for each in target, source:
+        each.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[1])
+    here.event("afterwards").set("why")
+    assert held["afterwards"].wait(TIMEOUT)
+    late = bridge(redis.RedisCluster(host="127.0.0.1", port=servers[0].port), prefix="{test}:")
+    assert all(late.event(name).wait(TIMEOUT) for name in held)
 
 
 # Its life
@@ -334,9 +409,87 @@ def test_exit_with_the_server_away(core, own_server):
     server = own_server()
     server.kill()
     start = time.monotonic()
-    away = "sys.modules['fastevent.redis'].EXIT = 0.5\nimport logging\nlogging.disable()\nevents.event('run').set('why')"
+    away = "sys.modules['fastevent._bridge'].EXIT = 0.5\nimport logging\nlogging.disable()\nevents.event('run').set('why')"
     python(SETS + away, core, str(server.port), "test:")
     assert time.monotonic() - start < TIMEOUT / 2
+
+
+STUCK = """
+import time
+
+class Stuck(redis.Connection):
+    def connect(self):
+        time.sleep(1000)
+
+events = RedisEvents(redis.Redis(connection_pool=redis.ConnectionPool(connection_class=Stuck)))
+events.event("run").set("why")
+"""
+
+
+def test_exit_with_a_client_that_is_stuck(core):
+    start = time.monotonic()
+    python("import logging\nlogging.disable()\n" + SETS + STUCK, core, "0", "test:")
+    assert time.monotonic() - start < 15
+
+
+def test_exit_with_a_sentinel_that_is_stopped(core, own_server, tmp_path):
+    def program():
+        import logging
+        import sys
+
+        from redis.sentinel import Sentinel
+
+        from fastevent.redis import RedisEvents
+
+        logging.disable()
+        events = RedisEvents(Sentinel([("127.0.0.1", int(sys.argv[1]))]).master_for("master"))
+        event = events.event("run")
+        print(events.connected.wait(60), flush=True)
+        input()
+        event.set("why")
+
+    master = own_server()
+    settings = tmp_path / "sentinel.conf"
+    settings.write_text(f"sentinel monitor master 127.0.0.1 {master.port} 1\n")
+    sentinel = own_server("--sentinel", settings=settings)
+    process = subprocess.Popen(
+        [sys.executable, *command(program), str(sentinel.port)],
+        env=child_environment(core),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "True\n"
+    for stopped in master, sentinel:
+        stopped.process.send_signal(signal.SIGSTOP)
+    start = time.monotonic()
+    process.communicate("\n", timeout=TIMEOUT)
+    assert process.returncode == 0 and time.monotonic() - start < 15
+
+
+@pytest.mark.parametrize("package", ["multiprocessing", "billiard", "multiprocess"])
+def test_children_send_before_they_end(core, server, bridge, prefix, package):
+    pytest.importorskip(package)
+
+    def program():
+        import importlib
+        import sys
+
+        import redis
+
+        from fastevent.redis import RedisEvents
+
+        events = RedisEvents(redis.Redis(port=int(sys.argv[1])), prefix=sys.argv[2])
+        context = importlib.import_module(sys.argv[3]).get_context("fork")
+        for number in range(5):
+            process = context.Process(target=lambda name: events.event(name).set("why"), args=(f"run{number}",))
+            process.start()
+            process.join(60)
+
+    there = bridge()
+    held = [there.event(f"run{number}") for number in range(5)]
+    python(program, core, server.port, prefix, package)
+    assert all(event.wait(TIMEOUT) for event in held)
 
 
 FORKS = """
@@ -411,13 +564,20 @@ def test_a_handler_may_set(bridge):
 # Signal handlers at every place
 
 
+@pytest.fixture
+def of_the_bridge(module, fastevent):
+    """The files in which signals come."""
+    parts = module, fastevent._bridge, fastevent._states, fastevent._session, fastevent._store
+    return [part.__file__ for part in parts]
+
+
 def keys(server, prefix, name):
     return until(lambda: server.admin.get(prefix + name))
 
 
-def test_a_handler_gets_the_same_event(bridge, module, server, prefix):
+def test_a_handler_gets_the_same_event(of_the_bridge, bridge, server, prefix):
     """It interrupts the call that makes the event."""
-    events, files, held = bridge(), [module.__file__, weakref.__file__], []
+    events, files, held = bridge(), [*of_the_bridge, weakref.__file__], []
     for place in count():
         name = f"run{place}"
         with SignalAt(place, files, lambda name=name: held.append(events.event(name))) as interrupted:
@@ -430,26 +590,26 @@ def test_a_handler_gets_the_same_event(bridge, module, server, prefix):
             break
 
 
-def test_an_interrupted_set_is_sent(bridge_module, bridge, module, server, prefix, monkeypatch):
+def test_an_interrupted_set_is_sent(of_the_bridge, bridge_module, bridge, server, prefix, monkeypatch):
     monkeypatch.setattr(bridge_module, "REREAD", 10**6)
     events = bridge()
     for place in count():
         event = events.event(f"run{place}")
-        with SignalAt(place, [module.__file__]) as interrupted:
+        with SignalAt(place, of_the_bridge) as interrupted:
             event.set()
         assert event.is_set() and keys(server, prefix, event.name)
         if not interrupted.is_done:
             break
 
 
-def test_the_exit_sends_what_an_interrupted_close_left(bridge_module, bridge, module, server, prefix):
+def test_the_exit_sends_what_an_interrupted_close_left(of_the_bridge, bridge_module, bridge, server, prefix):
     for place in count():
         events = bridge()
         event, keeper = events.event(f"run{place}"), events._link.keeper
         keeper._needed = lambda: False  # so that close() has something to send
         bridge_module.wait_for_end([keeper.ask_to_end()], 10**10)
         event.set()
-        with SignalAt(place, [module.__file__]) as interrupted:
+        with SignalAt(place, of_the_bridge) as interrupted:
             events.close()
         bridge_module.close_all()
         assert server.admin.get(prefix + event.name)
