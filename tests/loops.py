@@ -131,5 +131,5 @@ async def nothing_is_left(library, *events):
     else:
         timers = library.timers() - 1  # that of run()
     status = [(event.status().waiters, event.status().callbacks, dict(event._fe_wakers)) for event in events]
-    blocks = [vars(event).get("_fe_blocks") for event in events]
+    blocks = [[waker for waker in event._fe_wakers if hasattr(waker, "leave")] for event in events]
     return timers == 0 and status == [(0, 0, {})] * len(events) and not any(blocks)

@@ -1,16 +1,13 @@
 """Watching an event from a task of asyncio or trio.
 
-The library whose loop runs has been imported already, so this module imports neither of them. `Asyncio` and `Trio` give both
-libraries the same few methods.
+The library whose loop runs has been imported already, so this module imports neither of them.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
+from _thread import get_ident
 from contextlib import suppress
-from contextvars import copy_context
-from threading import Thread
 from typing import Any
 
 from fastevent._core import EventCore
@@ -19,127 +16,45 @@ from fastevent._process import log, this_thread
 from fastevent._time import LONGEST_WAIT, NEVER, deadline_after, monotonic_ns, wait_seconds
 
 
-class Asyncio:
-    """The running task of asyncio."""
-
-    def __init__(self, asyncio: Any) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.task = asyncio.current_task()
-        if self.task is None:
-            raise RuntimeError("not in a task")
-        self.name: str = self.task.get_name()
-        self.make_event = asyncio.Event
-        self.Cancelled: type[BaseException] = asyncio.CancelledError
-
-    def call_soon(self, function: Callable[[], object]) -> None:
-        """Have *function* called in the loop, from any thread or signal handler. Do nothing if the loop is closed."""
-        try:
-            self._loop.call_soon_threadsafe(function)
-        except RuntimeError:
-            if not self._loop.is_closed():
-                log("a task of %r could not be woken", self._loop)
-
-    def call_later(self, seconds: float, function: Callable[[], object]) -> Any:
-        """Have *function* called in the loop after so many *seconds*. Return an object whose `cancel()` prevents the call."""
-        # A task cannot be cancelled while it runs: a body that never awaits would leave the cancellation to the code after it.
-        return self._loop.call_later(seconds, function) if seconds > 0 else self._loop.call_soon(function)
-
-    async def checkpoint(self) -> None:
-        """Do what an asynchronous function of this library does where it need not wait."""
-
-    async def run_in_thread(self, function: Callable[[], object], done: Any) -> None:
-        """Call *function*, which sets *done* in the end, in a thread. Wait until then, unless the task is cancelled before."""
-        # Not in the loop's executor: if its threads all waited for each other, the function would never begin.
-        Thread(target=copy_context().run, args=(function,), name=f"fastevent to_thread of {self.name}").start()
-        await done.wait()
-
-    async def wait_shielded(self, done: Any) -> None:
-        """Wait for *done*, whatever cancellations come."""
-        while not done.is_set():
-            with suppress(self.Cancelled):
-                await done.wait()
+def running_trio() -> Any:
+    """Return the module `trio` if a task of it runs here, otherwise None. Its guest mode has a running asyncio, too."""
+    trio = sys.modules.get("trio")
+    # It has no such function while it is being imported.
+    in_trio_task = getattr(getattr(trio, "lowlevel", None), "in_trio_task", None)
+    return trio if in_trio_task is not None and in_trio_task() else None
 
 
-class Trio:
-    """The running task of trio."""
-
-    def __init__(self, trio: Any) -> None:
-        self.task = trio.lowlevel.current_task()
-        self.name: str = self.task.name
-        self._token = trio.lowlevel.current_trio_token()
-        self._trio = trio
-        self.make_event = trio.Event
-        self.Cancelled: type[BaseException] = trio.Cancelled
-        self.make_scope = trio.CancelScope
-        self.checkpoint: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
-
-    def call_soon(self, function: Callable[[], object]) -> None:
-        with suppress(self._trio.RunFinishedError):
-            self._token.run_sync_soon(function, idempotent=True)
-
-    def call_later(self, seconds: float, function: Callable[[], object]) -> Any:
-        scope = self._trio.CancelScope()
-
-        async def timer() -> None:
-            with scope:
-                await self._trio.sleep(seconds)
-                function()
-
-        if seconds > 0:
-            self._trio.lowlevel.spawn_system_task(timer, name=f"fastevent timer of {self.name}")
-        else:
-            function()
-        return scope
-
-    async def run_in_thread(self, function: Callable[[], object], done: Any) -> None:
-        # A limiter of its own: if the threads of the default one all waited for each other, the function would never begin.
-        limiter = self._trio.CapacityLimiter(1)
-        await self._trio.to_thread.run_sync(function, abandon_on_cancel=True, limiter=limiter)
-
-    async def wait_shielded(self, done: Any) -> None:
-        with self._trio.CancelScope(shield=True):
-            await done.wait()
-
-
-def running_task(caller: str) -> Asyncio | Trio:
-    """Return the running task. Raises `RuntimeError` naming the *caller* where there is none."""
-    for kind, name in (Trio, "trio"), (Asyncio, "asyncio"):  # trio first: in its guest mode, both run
-        library = sys.modules.get(name)
-        if library is not None:
-            try:
-                return kind(library)
-            except (AttributeError, RuntimeError):  # it is still being imported, or does not run here
-                pass
-    raise RuntimeError(f"{caller} needs a running task of asyncio or trio")
+def running_task(caller: str) -> tuple[Any, Any]:
+    """Return the running loop and task of asyncio. Raises `RuntimeError` naming the *caller* where there is none."""
+    asyncio: Any = sys.modules.get("asyncio")
+    try:
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
+    except (AttributeError, RuntimeError):  # it is not imported, or its loop does not run here
+        task = loop = None
+    if task is None:
+        raise RuntimeError(f"{caller} needs a running task of asyncio or trio")
+    return loop, task
 
 
 class Watch(Waker):
-    """From `start()` to `stop()`, calls *end* in the loop, once, when the event has been set or time is over.
+    """From `start()` to `stop()`, calls `_end()` in the loop, once, when the event has been set or time is over.
 
-    Time is over at the *deadline*, or at the event's own if that is None. If the task waits by this, *waiter* is its name.
+    Time is over at the *deadline*, or at the event's own if that is None.
     """
 
-    __slots__ = ("_deadline", "_end", "_event", "_sets", "_task", "_timer")
+    __slots__ = ("_deadline", "_event", "_is_over", "_sets", "_timer", "task")
 
-    def __init__(
-        self,
-        event: EventCore,
-        task: Asyncio | Trio,
-        end: Callable[[], object],
-        deadline: int | None = None,
-        waiter: str | None = None,
-    ) -> None:
-        self.waiter = waiter
+    def __init__(self, event: EventCore, task: Any, deadline: int | None = None) -> None:
         self.thread = this_thread()
+        self.task = task
         self._event = event
-        self._task = task
-        self._end: Callable[[], object] | None = end
         self._deadline = deadline
+        self._is_over = False
         self._timer: Any = None
-        self._sets = event._fe_read().sets
 
     def start(self) -> None:
-        subscribe(self._event, self)
+        self._sets = subscribe(self._event, self)
         self._schedule()
 
     def stop(self) -> None:
@@ -149,28 +64,25 @@ class Watch(Waker):
             self._stop()
             raise
 
+    def was_set(self) -> bool:
+        """Return whether the event is set, or has been set since the watch was started."""
+        return self._event._fe_set_since(self._sets)
+
     def _stop(self) -> None:
-        self._end = None
+        self._is_over = True
         unsubscribe(self._event, self)
         if self._timer is not None:
             self._timer.cancel()
 
-    def was_set(self) -> bool:
-        """Return whether the event is set, or has been set since the watch was made."""
-        return self._event._fe_set_since(self._sets)
-
-    def wake(self) -> None:
-        self._task.call_soon(self._look)
-
     def _look(self) -> None:
-        """Call *end* if it is time; otherwise look again when it may be."""
-        if self._end is None:
+        """Call `_end()` if it is time; otherwise look again when it may be."""
+        if self._is_over:
             return
         if self._event._fe_self_setting and monotonic_ns() >= self._event._fe_deadline():
             expire(self._event)
         if monotonic_ns() >= self._until():
-            end, self._end = self._end, None
-            end()
+            self._is_over = True
+            self._end()
         else:
             self._schedule()
 
@@ -179,7 +91,7 @@ class Watch(Waker):
             self._timer.cancel()
         until = self._until()
         if until != NEVER:
-            self._timer = self._task.call_later(min(until - monotonic_ns(), LONGEST_WAIT) / 1e9, self._look)
+            self._timer = self._look_after(min(until - monotonic_ns(), LONGEST_WAIT) / 1e9)
 
     def _until(self) -> int:
         """Return when the watch ends, in nanoseconds: 0 if the event has been set."""
@@ -190,25 +102,135 @@ class Watch(Waker):
             return own
         return min(self._deadline, own) if self._event._fe_self_setting else self._deadline
 
+    def _look_after(self, seconds: float) -> Any:
+        """Have `_look()` called in the loop after so many *seconds*. Return an object whose `cancel()` prevents the call."""
+        raise NotImplementedError
+
+    def _end(self) -> None:
+        raise NotImplementedError
+
+
+class AsyncioWatch(Watch):
+    __slots__ = ("_current_task", "_loop")
+
+    def __init__(self, event: EventCore, loop: Any, task: Any, deadline: int | None = None) -> None:
+        super().__init__(event, task, deadline)
+        self._loop = loop
+        self._current_task = sys.modules["asyncio"].current_task
+
+    def wake(self) -> None:
+        loop = self._loop
+        if self.thread is not None and get_ident() == self.thread[0] and self._current_task(loop) is not None:
+            # A task of this loop runs in this very thread: the loop does not sleep, and looks at its queue before it does. So
+            # it needs no byte through its pipe, which costs more than all else here.
+            loop.call_soon(self._look)
+            return
+        try:
+            loop.call_soon_threadsafe(self._look)
+        except RuntimeError:
+            if not loop.is_closed():
+                log("a task of %r could not be woken", loop)
+
+    def _look_after(self, seconds: float) -> Any:
+        # A task cannot be cancelled while it runs: a body that never awaits would leave the cancellation to the code after it.
+        return self._loop.call_later(seconds, self._look) if seconds > 0 else self._loop.call_soon(self._look)
+
+
+class TrioWatch(Watch):
+    __slots__ = ("_token", "_trio")
+
+    def __init__(self, event: EventCore, trio: Any, deadline: int | None = None) -> None:
+        super().__init__(event, trio.lowlevel.current_task(), deadline)
+        self._token = trio.lowlevel.current_trio_token()
+        self._trio = trio
+
+    def wake(self) -> None:
+        with suppress(self._trio.RunFinishedError):
+            self._token.run_sync_soon(self._look, idempotent=True)
+
+    def _look_after(self, seconds: float) -> Any:
+        scope = self._trio.CancelScope()
+
+        async def timer() -> None:
+            with scope:
+                await self._trio.sleep(seconds)
+                self._look()
+
+        if seconds > 0:
+            self._trio.lowlevel.spawn_system_task(timer, name=f"fastevent timer of {self.task.name}")
+        else:
+            self._look()
+        return scope
+
+
+class _AsyncioWait(AsyncioWatch):
+    __slots__ = ("done",)
+
+    def __init__(self, event: EventCore, loop: Any, task: Any, deadline: int | None) -> None:
+        super().__init__(event, loop, task, deadline)
+        self.done = loop.create_future()
+
+    @property
+    def waiter(self) -> str:  # type: ignore[override]  # read by few
+        name: str = self.task.get_name()
+        return name
+
+    def _end(self) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+
+class _TrioWait(TrioWatch):
+    __slots__ = ("done",)
+
+    def __init__(self, event: EventCore, trio: Any, deadline: int | None) -> None:
+        super().__init__(event, trio, deadline)
+        self.done = trio.Event()
+
+    @property
+    def waiter(self) -> str:  # type: ignore[override]  # read by few
+        name: str = self.task.name
+        return name
+
+    def _end(self) -> None:
+        self.done.set()
+
+
+async def wait_async(event: EventCore, timeout: float | None) -> bool:
+    """What `Event.wait_async()` does."""
+    trio = running_trio()
+    loop, task = running_task("wait_async()") if trio is None else (None, None)
+    if EventCore.is_set(event):
+        if trio is not None:
+            await trio.lowlevel.checkpoint()
+        return True
+    deadline = None if timeout is None else deadline_after(monotonic_ns(), wait_seconds(timeout))
+    if trio is None:
+        return await _wait_in_asyncio(event, loop, task, deadline)
+    return await _wait_in_trio(event, trio, deadline)
+
+
+async def _wait_in_asyncio(event: EventCore, loop: Any, task: Any, deadline: int | None) -> bool:
+    watch = _AsyncioWait(event, loop, task, deadline)
+    try:
+        watch.start()
+        await watch.done
+    finally:
+        watch.stop()
+    return watch.was_set()  # a set() may have come as time ran out
+
+
+async def _wait_in_trio(event: EventCore, trio: Any, deadline: int | None) -> bool:
+    watch = _TrioWait(event, trio, deadline)
+    try:
+        watch.start()
+        await watch.done.wait()
+    finally:
+        watch.stop()
+    return watch.was_set()
+
 
 async def wait_until(event: EventCore, deadline: int) -> bool:
     """Wait until the event is set or has timed out, or until *deadline*, in nanoseconds. Return whether it was set."""
     until = min(deadline, event._fe_deadline())
     return await wait_async(event, max(until - monotonic_ns(), 0) / 1e9)
-
-
-async def wait_async(event: EventCore, timeout: float | None) -> bool:
-    """What `Event.wait_async()` does."""
-    task = running_task("wait_async()")
-    if event._fe_read().is_set:
-        await task.checkpoint()
-        return True
-    deadline = None if timeout is None else deadline_after(monotonic_ns(), wait_seconds(timeout))
-    done = task.make_event()
-    watch = Watch(event, task, done.set, deadline, task.name)
-    try:
-        watch.start()
-        await done.wait()
-    finally:
-        watch.stop()
-    return watch.was_set()  # a set() may have come as time ran out

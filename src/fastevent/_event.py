@@ -9,7 +9,7 @@ from reprlib import recursive_repr
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
-from fastevent import _async, _descriptor, _signals, _tasks
+from fastevent import _async, _descriptor, _signals, _tasks, _to_thread
 from fastevent._config import check_interval
 from fastevent._core import EventCore, attach
 from fastevent._errors import EventTimeout, describe, one_line
@@ -216,7 +216,7 @@ class Event(EventCore, ThreadingEvent):
 
         Thread safety: safe on shared objects.
         """
-        return _tasks.to_thread(self, function, args, kwargs)
+        return _to_thread.to_thread(self, function, args, kwargs)
 
     def ticks(self, interval: float | None = None) -> Ticks:
         """Count 0, 1, 2 and so on, one every *interval* seconds, until the event is set or has timed out.
@@ -295,8 +295,7 @@ class Event(EventCore, ThreadingEvent):
         If the event is set or its own timeout passes, the body is cancelled, and `EventCancelled` or `EventTimeout` is raised
         in place of the cancellation. To listen to an event that others share, use `async with event.child():`.
         """
-        await _tasks.enter_async(self)
-        return self
+        return await _tasks.enter_async(self)  # type: ignore[no-any-return]
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

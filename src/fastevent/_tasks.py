@@ -1,22 +1,14 @@
-"""Tasks of asyncio and trio that an event ends, and threads that a task waits for."""
+"""`with event:` and `async with event:`: blocks of code whose end sets an event, and tasks that it ends."""
 
 from __future__ import annotations
 
 import sys
-from _thread import allocate_lock
-from collections.abc import Callable, Coroutine
-from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from fastevent._async import Asyncio, Trio, Watch, running_task
+from fastevent._async import AsyncioWatch, TrioWatch, running_task, running_trio
 from fastevent._core import EventCore
 from fastevent._errors import EventCancelled, describe, ended_error
-from fastevent._process import log
-from fastevent._registration import check_callback
-
-_E = TypeVar("_E")
-_T = TypeVar("_T")
 
 
 def set_at_end(event: Any, error: BaseException | None) -> None:
@@ -34,48 +26,46 @@ def set_at_end(event: Any, error: BaseException | None) -> None:
         event.set(name if text == f"{name}: {name}" else text)
 
 
-# async with
-
-
-async def enter_async(event: Any) -> None:
-    """Begin `async with event:`."""
-    task = running_task("async with event:")
-    block = _TrioBlock(event, task) if isinstance(task, Trio) else _AsyncioBlock(event, task)
+async def enter_async(event: EventCore) -> Any:
+    """Begin `async with event:`. Return the event."""
+    trio = running_trio()
+    block = _AsyncioBlock(event, *running_task("async with event:")) if trio is None else _TrioBlock(event, trio)
     try:
         block.enter()
-        # Tasks share an event, and a task may enter it again in the block.
-        vars(event).setdefault("_fe_blocks", {}).setdefault(task.task, []).append(block)
     except BaseException:
-        block.watch.stop()
+        block.stop()
         raise
+    return event
 
 
-async def leave_async(event: Any, error: BaseException | None) -> None:
+async def leave_async(event: EventCore, error: BaseException | None) -> None:
     """End the innermost `async with event:` of the running task."""
-    blocks: dict[Any, list[_AsyncioBlock | _TrioBlock]] = vars(event)["_fe_blocks"]
+    trio = running_trio()
     try:
-        task = running_task("async with event:").task
+        task = running_task("async with event:")[1] if trio is None else trio.lowlevel.current_task()
     except RuntimeError:
         task = None
-    if task not in blocks:
-        task = next(reversed(blocks))  # a generator that was not run to its end is closed by another task
-    block = blocks[task].pop()
-    if not blocks[task]:
-        del blocks[task]
-    block.watch.stop()
+    # A block is one of the event's wakers. Several tasks may share an event, and a task may enter it again in the block.
+    blocks = [waker for waker in reversed(list(event._fe_wakers)) if isinstance(waker, _Block)]
+    own = [block for block in blocks if block.task is task]
+    block = (own or blocks)[0]  # a generator that was not run to its end is closed by another task
+    block.stop()
     block.leave(error)
 
 
 class _Block:
-    """An `async with event:` of a task."""
+    """An `async with event:` of a task, which is a `Watch`."""
 
-    def __init__(self, event: Any, task: Asyncio | Trio) -> None:
-        self.watch = Watch(event, task, self._end)
-        self._event = event
-        self._error: EventCancelled | None = None  # what ended the block, once the body has been cancelled for it
+    if TYPE_CHECKING:
+        task: Any
+        _error: EventCancelled | None  # what ended the block, once the body has been cancelled for it
+        _event: EventCore
+
+        def start(self) -> None: ...
+        def stop(self) -> None: ...
 
     def enter(self) -> None:
-        self.watch.start()
+        self.start()
 
     def leave(self, error: BaseException | None) -> None:
         """Set the event, and raise what ended the block in place of the cancellation *error*."""
@@ -101,29 +91,34 @@ class _Block:
             del ours  # it refers to this frame
 
 
-class _AsyncioBlock(_Block):
+class _AsyncioBlock(_Block, AsyncioWatch):
     """By the rules of `asyncio.timeout()`: of several requests to cancel the task, each block takes back its own.
 
     The cancellation ends at the block that leaves no more requests than it found.
     """
 
-    def __init__(self, event: Any, task: Asyncio) -> None:
-        super().__init__(event, task)
-        self._task = task
-        self._requests = _cancelling(task.task)
+    waiter = None
+
+    def __init__(self, event: EventCore, loop: Any, task: Any) -> None:
+        super().__init__(event, loop, task)
+        self._error = None
+        self._requests = _cancelling(task)
 
     def _cancel(self) -> None:
-        _cancel(self._task.task)
+        _cancel(self.task)
 
     def leave(self, error: BaseException | None) -> None:
-        is_last = self._error is not None and _uncancel(self._task.task) <= self._requests
-        self._leave(error, is_last and isinstance(error, self._task.Cancelled))
+        is_last = self._error is not None and _uncancel(self.task) <= self._requests
+        self._leave(error, is_last and isinstance(error, sys.modules["asyncio"].CancelledError))
 
 
-class _TrioBlock(_Block):
-    def __init__(self, event: Any, task: Trio) -> None:
-        super().__init__(event, task)
-        self._scope = task.make_scope()
+class _TrioBlock(_Block, TrioWatch):
+    waiter = None
+
+    def __init__(self, event: EventCore, trio: Any) -> None:
+        super().__init__(event, trio)
+        self._error = None
+        self._scope = trio.CancelScope()
 
     def enter(self) -> None:
         super().enter()
@@ -169,73 +164,3 @@ else:  # count our own
     def _uncancel(task: Any) -> int:
         _requests[task] = _cancelling(task) - 1
         return _requests[task]
-
-
-# to_thread
-
-
-class _ThreadCall:
-    """A call in another thread: its result or exception, for the task."""
-
-    def __init__(self, function: Callable[[], Any]) -> None:
-        self._function = function
-        self._claim = allocate_lock()  # taken by the thread before the call, or by the task to prevent it
-        self._result: Any = None
-        self._error: BaseException | None = None
-
-    def run(self) -> None:
-        if self._claim.acquire(False):
-            try:
-                self._result = self._function()
-            except BaseException as error:
-                self._error = error
-
-    def drop(self) -> bool:
-        """Prevent the call. Return False if it has begun."""
-        return self._claim.acquire(False)
-
-    def result(self) -> Any:
-        if self._error is None:
-            return self._result
-        try:
-            raise self._error
-        finally:
-            self._error = None  # it refers to this frame
-
-
-def to_thread(
-    event: Any, function: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Coroutine[Any, Any, _T]:
-    """What `Event.to_thread()` does."""
-    check_callback(function, "the function of to_thread()")
-    return _to_thread(event, partial(function, *args, **kwargs))
-
-
-async def _to_thread(event: Any, function: partial[_T]) -> _T:
-    task = running_task("to_thread()")
-    call = _ThreadCall(function)
-    done = task.make_event()
-
-    def run() -> None:
-        try:
-            call.run()
-        finally:
-            task.call_soon(done.set)
-
-    try:
-        await task.run_in_thread(run, done)
-    except (task.Cancelled, KeyboardInterrupt) as cancellation:
-        try:
-            set_at_end(event, cancellation)
-        finally:
-            if not call.drop():
-                await task.wait_shielded(done)
-        try:
-            call.result()
-        except EventCancelled:
-            pass
-        except BaseException:
-            log("%r raised after its task was cancelled", function.func)
-        raise
-    result: _T = call.result()
-    return result

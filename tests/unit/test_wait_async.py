@@ -2,12 +2,13 @@
 
 import asyncio
 import signal
+import sys
 import threading
 import time
 from math import inf
 
 import pytest
-from helpers import TIMEOUT, deadline, until_waiting
+from helpers import TIMEOUT, Threads, deadline, until_waiting
 from loops import Asyncio, Trio, both, in_thread, nothing_is_left, until
 
 
@@ -161,7 +162,7 @@ def test_a_signal_handler_wakes_a_task(fastevent, library):
                 signal.raise_signal(signal.SIGTERM)
 
             await library.together(event.wait_async, raises)
-        assert event.reason is signal.SIGTERM
+        assert event.reason == "SIGTERM"
 
     library.run(main)
 
@@ -233,7 +234,8 @@ def test_what_an_open_loop_raises_is_logged(fastevent, caplog):
         await until(lambda: event.status().waiters, asyncio.sleep)
         loop = asyncio.get_running_loop()
         loop.call_soon_threadsafe = fails
-        event.set()
+        with Threads(event.set):
+            pass
         del loop.call_soon_threadsafe
         event.set()
         assert await task is True
@@ -254,3 +256,72 @@ def test_a_closed_loop_is_left_alone(fastevent):
     task._log_destroy_pending = False
     task.get_coro().close()
     assert not event._fe_wakers
+
+
+def test_a_set_in_the_loops_own_task_writes_nothing_to_its_pipe(fastevent):
+    async def main():
+        loop, event, bytes_sent = asyncio.get_running_loop(), fastevent.Event(), []
+        task = asyncio.ensure_future(event.wait_async())
+        await until(lambda: event.status().waiters, asyncio.sleep)
+        loop.call_soon_threadsafe = lambda *arguments: bytes_sent.append(arguments)
+        event.set()
+        del loop.call_soon_threadsafe
+        assert await task is True and not bytes_sent
+
+    Asyncio.run(main)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer of signals here")
+def test_a_handler_wakes_a_loop_that_sleeps(fastevent):
+    """It runs in the loop's thread, but no task does: the loop is in `select()`."""
+
+    event_of_handler = []
+    before = signal.signal(signal.SIGALRM, lambda *_: event_of_handler[0].set("handler"))
+    try:
+        for _ in range(3):
+            event = fastevent.Event()
+            event_of_handler[:] = [event]
+
+            async def waits(event=event):
+                signal.setitimer(signal.ITIMER_REAL, 0.02)
+                return await event.wait_async(TIMEOUT)
+
+            assert Asyncio.run(waits) is True and event.reason == "handler"
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+def test_an_eager_task_may_set(fastevent):
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)
+        event = fastevent.Event()
+        waits = loop.create_task(event.wait_async(TIMEOUT))
+
+        async def sets():
+            event.set()
+
+        other = loop.create_task(sets())
+        assert other.done()
+        return await waits
+
+    assert Asyncio.run(main) is True
+
+
+def test_uvloop_wakes_a_task(fastevent):
+    uvloop = pytest.importorskip("uvloop")
+
+    async def main():
+        for sets in lambda event: event.set(), lambda event: in_thread(event.set):
+            event = fastevent.Event()
+            task = asyncio.ensure_future(event.wait_async(TIMEOUT))
+            await asyncio.sleep(0.01)
+            sets(event)
+            assert await task is True
+
+    loop = uvloop.new_event_loop()
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
