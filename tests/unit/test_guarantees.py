@@ -237,7 +237,7 @@ def test_the_numbers_of_the_page(modules):
 def test_a_stuck_callback_delays_another_by_a_tenth_of_a_second(Event):
     """The quickest of a few: the machine may be slow, the rule is not."""
     delays = []
-    for _ in range(5):
+    for _ in range(3):
         go_on, begun, called = threading.Event(), threading.Event(), []
         event = Event(0.001, set_on_timeout=True)
         event.add_callback(lambda _, begun=begun, go_on=go_on: (begun.set(), go_on.wait(TIMEOUT)))
@@ -404,7 +404,7 @@ def test_finalizers_may_call_any_method_amid_any(Event):
     thresholds = gc.get_threshold()
     for outer in CALLS:
         for inner in CALLS:
-            gc.collect()
+            gc.collect(0)
             Owner(inner)
             gc.set_threshold(1, 0, 0)
             try:

@@ -451,15 +451,15 @@ def test_ticks_follow_an_earlier_deadline(Event):
 
 @pytest.mark.parametrize("wait", WAITS)
 def test_a_wait_follows_a_later_deadline(fastevent, wait):
-    event, answers = fastevent.Event(0.2, set_on_timeout=True), []
+    event, answers = fastevent.Event(0.1, set_on_timeout=True), []
 
     def waits():
         answers.append((WAITS[wait](fastevent, event), time.monotonic_ns()))
 
     with Threads(waits):
         for _ in range(5):
-            time.sleep(0.05)
-            event.restart_timeout(0.2)
+            time.sleep(0.025)
+            event.restart_timeout(0.1)
     ((answer, ended),) = answers
     assert answer is event.is_set() is True and ended >= deadline(event)
 

@@ -588,7 +588,7 @@ def test_set_at_the_end_of_the_stack(Event):
 @pytest.mark.parametrize("place", ["monotonic_ns", "State", "Period", "before _fe_append", "after _fe_append"])
 @pytest.mark.parametrize("call", [["set"], ["clear"], ["restart_timeout"], ["status"], ["wait", 1e-9], ["__init__", 300]])
 def test_a_small_stack_is_enough(core, call, place):
-    """Other threads change the event 50,000 times during the call: see invariant 5 of the Python core."""
+    """Other threads change the event 20,000 times during the call: see invariant 5 of the Python core."""
 
     def program():
         import sys
@@ -602,7 +602,7 @@ def test_a_small_stack_is_enough(core, call, place):
         def change():
             if not changed:
                 changed.append(True)
-                for _ in range(50_000):
+                for _ in range(20_000):
                     event.set()
                     event.clear()
 

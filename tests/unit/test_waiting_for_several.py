@@ -244,7 +244,7 @@ def test_restart_timeout_reaches_ticks(fastevent):
 def test_a_set_counts_before_it_notifies(fastevent):
     """Time runs out while the thread that sets the event is between its flag and its subscribers."""
     event, answers = fastevent.Event(), []
-    with Threads(lambda: answers.append(fastevent.wait_any([event], 1) == [event])):
+    with Threads(lambda: answers.append(fastevent.wait_any([event], 0.3) == [event])):
         until_waiting(event)
         event._fe_try_set(None, [])
         event.clear()
