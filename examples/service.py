@@ -51,7 +51,7 @@ class Service:
             print(f"process {os.getpid()} takes jobs; stop it by SIGTERM or Ctrl-C", flush=True)
             for tick in self.stopping.ticks(0.02):
                 self.jobs.put(tick % 20)
-            print(f"stopping: {self.stopping.reason.name}", flush=True)
+            print(f"stopping: {self.stopping.reason}", flush=True)
             deadline = Event(GRACE)
             for thread in self.threads:
                 thread.join(deadline.remaining())

@@ -1,55 +1,103 @@
-"""The examples of the pages: each runs as written, in a process of its own, and prints what the page says."""
+"""The programs of the pages: each runs as written, in a process of its own, and prints what the page says.
 
+A block of Python is followed by its output, or prints nothing, or says in its fence why it does not run:
+`title="not run: …"`. A block that is a file of `examples/` is run by the tests of that folder.
+"""
+
+import ast
+import importlib.util
 import os
 import re
 import runpy
 import subprocess
 import sys
+from typing import NamedTuple
 
 import pytest
 from helpers import CORE_SWITCH, ROOT, TIMEOUT
 
 DOCS = ROOT / "docs"
-PAGES = ["../README.md", "index.md", "guide.md", "howto.md", "async.md", "borders.md"]
-EXAMPLE = r"^###? ([^\n]+)$|^```python\n(.*?)^```\n\n```text\n(.*?)^```"
+REFERENCE = DOCS / "event-api.md"  # test_reference.py runs its examples
+PAGES = [ROOT / "README.md", *sorted(page for page in DOCS.glob("*.md") if page != REFERENCE)]
+BLOCK = re.compile(r"^#{1,4} (?P<heading>.+)$|^```(?P<fence>.*)\n(?P<code>(?:.*\n)*?)```$(?:\n\n```text\n(?P<output>(?:.*\n)*?)```$)?", re.M)
+INCLUDED = re.compile(r'--8<-- "(examples/.+)"\n')
+LANGUAGES = {"python", "sh", "text", "diff", "toml", "ini"}
+
+
+class Program(NamedTuple):
+    """A block of Python in a page."""
+
+    name: str
+    fence: str
+    code: str
+    output: str
 
 
 def text(page):
-    """Return a page. test_redis.py runs the examples that need a server."""
-    return (DOCS / page).read_text(encoding="utf-8").partition("\n## Machines\n")[0]
+    """Return a page. test_redis.py runs the programs that need a server."""
+    return page.read_text(encoding="utf-8").partition("\n## Machines\n")[0]
 
 
-def examples():
-    found = []
-    for page in PAGES:
-        heading = ""
-        for title, code, output in re.findall(EXAMPLE, text(page), re.M | re.S):
-            heading = title or heading
-            if code:
-                found.append(pytest.param(code, output, id=heading.replace(" ", "_")))
+def blocks(page):
+    """Return the name of each block's section, and the block."""
+    heading, found = page.stem, []
+    for match in BLOCK.finditer(text(page)):
+        heading = match["heading"] or heading
+        if match["code"] is not None:
+            found.append((f"{page.stem}-{heading}".replace(" ", "_"), match))
     return found
 
 
-def test_no_example_is_forgotten():
-    written = sum(text(page).count("```python\n") for page in PAGES)
-    assert len(examples()) == written > 0
+def programs():
+    return [
+        Program(name, match["fence"], match["code"], match["output"] or "")
+        for page in PAGES
+        for name, match in blocks(page)
+        if match["fence"].startswith("python")
+    ]
 
 
-@pytest.mark.parametrize(("code", "output"), examples())
-def test_example(core, code, output, tmp_path_factory):
+def runs(program):
+    return program.fence == "python" and not INCLUDED.fullmatch(program.code)
+
+
+def missing(code):
+    """Return the packages that a program imports and this environment lacks."""
+    imports = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = [node.module if isinstance(node, ast.ImportFrom) else node.names[0].name for node in imports]
+    return sorted({name for name in names if importlib.util.find_spec(name.partition(".")[0]) is None})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_no_program_of_a_page_is_forgotten(page):
+    for name, match in blocks(page):
+        fence = match["fence"]
+        assert fence.partition(" ")[0] in LANGUAGES, f"{name}: the language of {fence!r}"
+        if fence.startswith("python"):
+            assert re.fullmatch(r'python( title="not run: .+")?', fence), f"{name}: {fence}"
+        included = INCLUDED.fullmatch(match["code"])
+        assert not included or (ROOT / included[1]).exists(), name
+    assert text(page).count("```") == sum(match[0].count("```") for _, match in blocks(page))
+
+
+@pytest.mark.parametrize("program", [program for program in programs() if runs(program)], ids=lambda program: program.name)
+def test_program(core, program, tmp_path_factory):
     """In a page, … stands for anything. A file, as the workers of a pool may import it."""
+    if lacking := missing(program.code):
+        pytest.skip(f"make ecosystem installs {', '.join(lacking)}")
     directory = tmp_path_factory.mktemp("e")  # a short name: there are sockets in it
-    program = directory / "example.py"
-    program.write_text(code, encoding="utf-8")
+    file = directory / "example.py"
+    file.write_text(program.code, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-W", "error", program],
+        [sys.executable, "-W", "error", file],
         env={**os.environ, **CORE_SWITCH[core], "TMPDIR": str(directory)},
         capture_output=True,
         text=True,
         timeout=TIMEOUT,
     )
-    expected = re.escape(output).replace("…", ".*")
+    expected = re.escape(program.output).replace("…", ".*")
     assert re.fullmatch(expected, done.stdout, re.S) and not done.stderr, done.stdout + done.stderr
+    assert done.returncode == 0
 
 
 def test_the_pictures_are_as_drawn():
