@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from fastevent._notify import call_now
-from fastevent._process import Thread, Token, exists, this_thread
+from fastevent._process import Token
 from fastevent._time import begin_wait
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ class Registration:
         self._function = function
         self._args = args  # None: the function is called with the event
         self._kwargs = kwargs
-        # "call": the thread that makes the call, or None if it was removed before. "end": None at the end of the call, or the
-        # token of a thread that waits for that. The first one who writes a key decides.
+        # "call": a tuple of the thread that makes the call, or None if it was removed before. "end": None at the end of the
+        # call, or the token of a thread that waits for that. The first one who writes a key decides.
         self._claims: dict[str, Any] = {}
         try:
             if event._fe_set_since(event._fe_register("_fe_callbacks", self, self)):
@@ -78,9 +79,9 @@ class Registration:
 
     def __call__(self, event: EventCore) -> None:
         """Call the function, unless that has been done or it was removed."""
-        thread, has_begun = this_thread(), False
+        claims, thread, has_begun = self._claims, (get_ident(),), False  # a tuple of this call alone
         try:
-            if self._claims.setdefault("call", thread) is thread:
+            if claims.setdefault("call", thread) is thread:
                 has_begun = True
                 if self._args is None or self._kwargs is None:
                     self._function(event)
@@ -88,9 +89,15 @@ class Registration:
                     self._function(*self._args, **self._kwargs)
         finally:
             try:
-                self._end(event, thread, has_begun)
+                if has_begun:
+                    event._fe_callbacks.pop(self, None)  # only now, so that no interruption loses the call
+                    if claims.setdefault("end", None) is not None:
+                        self._wake()
+                elif claims.get("call") is thread:  # a signal handler has raised: `set_and_notify()` makes another attempt
+                    claims.pop("call", None)
             except BaseException:  # from a signal handler: a thread would wait for ever
-                self._end(event, thread, has_begun)
+                if claims.setdefault("end", None) is not None:
+                    self._wake()
                 raise
 
     @property
@@ -101,26 +108,18 @@ class Registration:
     def __repr__(self) -> str:
         return f"<fastevent.Registration of {self._function!r} at {id(self):#x}>"
 
-    def _end(self, event: EventCore, thread: Thread, has_begun: bool) -> None:
-        if self._claims.get("call") is not thread:
-            return
-        if not has_begun:  # a signal handler has raised before: `set_and_notify()` makes another attempt
-            self._claims.pop("call", None)
-            return
-        event._fe_callbacks.pop(self, None)  # only now, so that no interruption loses the call
-        token: Token | None = self._claims.setdefault("end", None)
-        if token is not None:
-            self._claims["over"] = True
-            token.wake()
+    def _wake(self) -> None:
+        self._claims["over"] = True
+        self._claims["end"].wake()
 
     def _wait(self) -> None:
         """Wait for the end of the call, unless this thread makes it, or a fork has left its thread behind."""
-        thread = self._claims["call"]
-        if thread[0] == get_ident() and exists(thread):
+        (thread,) = self._claims["call"]
+        if thread == get_ident():
             return
         token: Token | None = self._claims.setdefault("end", Token(allocate_lock))
         if token is not None:
-            while exists(thread) and "over" not in self._claims:
+            while thread in sys._current_frames() and "over" not in self._claims:
                 token.rest(begin_wait())
             token.wake()  # for another thread that waits
 

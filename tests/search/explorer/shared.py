@@ -62,9 +62,8 @@ def load(plant=None, window=None, watch=lambda code: None):
     for module in core, registration, several:
         module.allocate_lock = Lock
         module.get_ident = lambda: current.run.current
-    for module in core, registration:
-        module.this_thread = lambda: (current.run.current,)
-        module.exists = bool
+    core.this_thread = lambda: (current.run.current,)
+    core.exists = bool
     for module in core, several, event:
         module.monotonic_ns = monotonic_ns
     core._State.__setattr__ = _set_once
