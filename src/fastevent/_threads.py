@@ -21,6 +21,8 @@ from fastevent._time import monotonic_ns
 
 FORK_TIMEOUT = 10**8  # how long a fork waits for helpers to end, in nanoseconds
 EXIT_TIMEOUT = 10**9  # how long the interpreter waits for them as it exits
+_LONGEST_PAUSE = 10**9  # after work that has failed
+_STABLE = 10**10  # after work of that length, a failure is the first one again
 
 _registered: list[Helper] = []  # that end before a fork, start after it, and end with the interpreter
 helpers_ended: list[None] = []  # not empty once the interpreter has ended the helpers
@@ -132,9 +134,7 @@ class Helper:
         except Exception:  # where `threading` is patched, it may not know this thread
             pass
         try:
-            self._work(life)
-        except BaseException:
-            log("the thread %r ends", self.name)
+            self._keep_working(life)
         finally:
             self._claim.give_back(life)
             if not helpers_ended:
@@ -142,6 +142,24 @@ class Helper:
             getattr(threading, "_active", {}).pop(life.ident, None)
             life.count = native._count()
             life.ended = True
+
+    def _keep_working(self, life: Life) -> None:
+        """Work. Where that fails again and again, pause longer each time, and log only the first failure."""
+        failures = 0
+        while not life.ending:
+            began = monotonic_ns()
+            try:
+                self._work(life)
+                return
+            except BaseException:
+                if monotonic_ns() - began > _STABLE:
+                    failures = 0
+                if failures == 0:
+                    log("the work of the thread %r failed, and begins again", self.name)
+            failures += 1
+            until = monotonic_ns() + min(10**6 << min(failures, 20), _LONGEST_PAUSE)
+            while not life.ending and (left := until - monotonic_ns()) > 0:
+                self.rest(left)  # which each new task ends
 
 
 def wait_for_end(lives: list[Life | None], nanoseconds: int) -> None:

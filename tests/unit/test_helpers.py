@@ -1,6 +1,7 @@
 """The threads "fastevent timers" and "fastevent callbacks": when they run, what they call, and what delays nothing."""
 
 import gc
+import itertools
 import sys
 import threading
 import time
@@ -220,6 +221,47 @@ def test_a_timer_that_raises_ends_no_thread(modules, Event, caplog):
     modules._timers.timers.add(0, fails, weakref.ref(fails))
     until(Event(0.01, set_on_timeout=True).is_set)
     assert "a bad timer" in caplog.text
+
+
+def test_work_that_fails_pauses_longer_each_time(modules, caplog):
+    starts = []
+
+    def fails(life):
+        starts.append(time.monotonic())
+        if len(starts) < 9:
+            raise OSError("no descriptor is left")
+
+    helper = modules._threads.Helper("fastevent failing", fails, lambda: len(starts) < 9)
+    try:
+        for _ in range(100):  # what comes in between shortens no pause
+            helper.start_if_needed()
+            helper.wake()
+        until(lambda: len(starts) == 9 and helper.life is None)
+    finally:
+        helper.unregister()
+    pauses = [second - first for first, second in itertools.pairwise(starts)]
+    assert all(pause >= 0.001 * 2**rank for rank, pause in enumerate(pauses, 1)), pauses
+    assert [record.levelname for record in caplog.records] == ["ERROR"] and "fastevent failing" in caplog.text
+
+
+def test_a_helper_that_pauses_ends_when_it_is_asked(modules, caplog):
+    failures = []
+
+    def fails(life):
+        failures.append(life)
+        raise OSError
+
+    helper = modules._threads.Helper("fastevent failing", fails, lambda: not helper_ends)
+    helper_ends = []
+    try:
+        helper.start()
+        until(lambda: len(failures) >= 8)
+        helper_ends.append(True)
+        life = helper.ask_to_end()
+        modules._threads.wait_for_end([life], int(TIMEOUT * 1e9))
+        assert life.ended and helper.life is None
+    finally:
+        helper.unregister()
 
 
 def test_a_stuck_callback_delays_nothing(Event):
