@@ -11,7 +11,13 @@ from setuptools.command.build_py import build_py
 from setuptools.errors import CCompilerError, ExecError, PlatformError
 
 PURE = os.environ.get("FASTEVENT_PURE_PYTHON", "") not in ("", "0") or sys.implementation.name != "cpython"
-CORE = Extension("fastevent._core_c", ["src/fastevent/_core_c.pyx"], depends=["src/fastevent/_core_c.h"])
+CORE = Extension(
+    "fastevent._core_c",
+    ["src/fastevent/_core_c.pyx"],
+    depends=["src/fastevent/_core_c.h"],
+    # What Cython 3.3.1 makes of __init__ otherwise drops references that it does not have, where memory is short.
+    define_macros=[("CYTHON_VECTORCALL_TPNEW", "0")],
+)
 
 
 class BuildPy(build_py):

@@ -53,7 +53,7 @@ CHECKERS = sanitize tsan valgrind instructions
 $(CHECKERS) coverage: FOR = -$@
 $(CHECKERS) coverage: %: $(VENV)-%/made
 COPY = rm -rf build/$@ && mkdir -p build/$@ && git ls-files -co --exclude-standard -z | xargs -0 cp --parents -t build/$@
-CORE_TESTS = $(patsubst %,tests/unit/test_%.py,contract object waiting waiting_signals parity reason parents callbacks self_setting helpers status \
+CORE_TESTS = $(patsubst %,tests/unit/test_%.py,contract object foreign_self memory waiting waiting_signals parity reason parents callbacks self_setting helpers status \
 	signals ticks descriptor)
 ALSO_TRACED = tests/processes/test_waiting_forks.py tests/search/test_leaks.py tests/unit/test_callback_blocks.py
 FLAGS = -g -O1

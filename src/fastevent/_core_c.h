@@ -16,6 +16,12 @@ enum {
     HAS_DESCRIPTOR = 8,   /* fileno() was called */
 };
 
+#ifdef _MSC_VER
+#define THREAD_LOCAL __declspec(thread)
+#else
+#define THREAD_LOCAL __thread
+#endif
+
 /* The clock of time.monotonic(), in nanoseconds. */
 #if PY_VERSION_HEX >= 0x030D0000
 static inline int64_t monotonic(void) { PyTime_t now; (void)PyTime_MonotonicRaw(&now); return now; }
@@ -56,8 +62,8 @@ typedef PyMutex Mutex;
 #define store_pointer_release(pointer, value) _Py_atomic_store_ptr_release(pointer, value)
 #define load_time_relaxed(pointer) _Py_atomic_load_int64_relaxed(pointer)
 #define store_time_relaxed(pointer, value) _Py_atomic_store_int64_relaxed(pointer, value)
-#define load_process(pointer) _Py_atomic_load_uint16(pointer)
-#define store_process(pointer, value) _Py_atomic_store_uint16(pointer, value)
+#define load_process(pointer) _Py_atomic_load_uint32(pointer)
+#define store_process(pointer, value) _Py_atomic_store_uint32(pointer, value)
 #define load_bits_acquire(pointer) _Py_atomic_load_uint8(pointer)
 #define store_bits_release(pointer, value) _Py_atomic_store_uint8(pointer, value)
 #define load_known_acquire(pointer) _Py_atomic_load_uint32_acquire(pointer)
@@ -107,18 +113,18 @@ typedef struct Waiter {
     PyThread_type_lock lock;   /* held by the waiting thread, until another one wakes it */
     unsigned long thread;      /* its ident; constant */
     uint64_t sets;             /* the event's count of sets as it was queued; constant */
-    uint16_t process;          /* in which it waits; written by its thread */
+    uint32_t process;          /* in which it waits; written by its thread */
     char queued;               /* whether it is in the queue; under the mutex */
     char released;             /* whether the lock was released and not taken again since; under the mutex */
 } Waiter;
 
 /* Which process this is, counted from the one that loaded the module. */
-static uint16_t this_process;
+static uint32_t this_process;
 static Mutex module_mutex;
 
 #ifdef HAVE_FORK
 #include <pthread.h>
-static __thread Waiter *waits_of_thread;  /* the innermost one */
+static THREAD_LOCAL Waiter *waits_of_thread;  /* the innermost one */
 static void after_fork_in_child(void) {
     this_process++;
     reset_mutex(&module_mutex);
@@ -169,9 +175,10 @@ typedef struct Extras { PyObject *items[EXTRAS]; } Extras;
 
 /* The reason and the extras are all that an event refers to. Cython would make the core itself a type that takes part in the
    collection of garbage, which costs every event a fifth of its creation; it is enough that Event does. */
-static Py_ssize_t reason_offset, extras_offset;
+static Py_ssize_t reason_offset, extras_offset, waiters_offset;
 #define reason_of(self) (*(PyObject **)((char *)(self) + reason_offset))
 #define extras_of(self) ((Extras *)*(PyObject **)((char *)(self) + extras_offset))
+#define next_kept(self) (*(PyObject **)((char *)(self) + waiters_offset))  /* an event that is dropped has no waiters */
 static int visit_event(PyObject *self, visitproc visit, void *arg) {
     Py_VISIT(reason_of(self));
     if (extras_of(self) != NULL)
@@ -184,10 +191,38 @@ static int clear_event(PyObject *self) {
         for (int i = 0; i < EXTRAS; i++) Py_CLEAR(extras_of(self)->items[i]);
     return 0;
 }
-static void drop_event(PyObject *self) {
+
+/* An event may be the reason of another one, and so on. A long chain of them must not be dropped by recursion: below DEEPEST, an
+   event is kept for the call above it. The interpreter does likewise for types that take part in the collection of garbage. */
+#define DEEPEST 32
+static THREAD_LOCAL int depth_of_drops;
+static THREAD_LOCAL PyObject *kept;  /* the first; `next_kept()` of it is the next one */
+static void drop_content(PyObject *self) {
     (void)clear_event(self);
-    if (extras_of(self) != NULL) PyMem_RawFree(extras_of(self)); /* a call that most events need not */
-    Py_TYPE(self)->tp_free(self);
+    PyMem_RawFree(extras_of(self));
+}
+static void drop_event(PyObject *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    if (reason_of(self) != NULL || extras_of(self) != NULL) {  /* most events have neither */
+        if (depth_of_drops == DEEPEST) {
+            Py_INCREF(type);  /* who called may drop it */
+            next_kept(self) = kept;
+            kept = self;
+            return;
+        }
+        depth_of_drops++;
+        drop_content(self);
+        while (kept != NULL) {
+            PyObject *other = kept;
+            PyTypeObject *its_type = Py_TYPE(other);
+            kept = next_kept(other);
+            drop_content(other);
+            its_type->tp_free(other);
+            Py_DECREF(its_type);
+        }
+        depth_of_drops--;
+    }
+    type->tp_free(self);
 }
 
 /* What attach() needs: the definition behind a method descriptor, and an attribute that the interpreter reads inline. */

@@ -48,7 +48,7 @@ from cpython.pythread cimport PyThread_release_lock, PyThread_type_lock
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, Py_XINCREF
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.math cimport NAN, isnan
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 # Kept in C variables, because module globals are cleared at exit before the last finalizers run.
 cdef int64_t LONGEST_WAIT
@@ -84,8 +84,8 @@ cdef extern from "_core_c.h":
     void store_pointer_release(PyObject **pointer, PyObject *value) noexcept nogil
     int64_t load_time_relaxed(int64_t *pointer) noexcept nogil
     void store_time_relaxed(int64_t *pointer, int64_t value) noexcept nogil
-    uint16_t load_process(uint16_t *pointer) noexcept nogil
-    void store_process(uint16_t *pointer, uint16_t value) noexcept nogil
+    uint32_t load_process(uint32_t *pointer) noexcept nogil
+    void store_process(uint32_t *pointer, uint32_t value) noexcept nogil
     uint8_t load_bits_acquire(uint8_t *pointer) noexcept nogil
     void store_bits_release(uint8_t *pointer, uint8_t value) noexcept nogil
     uint32_t load_known_acquire(uint32_t *pointer) noexcept nogil
@@ -101,11 +101,11 @@ cdef extern from "_core_c.h":
         PyThread_type_lock lock
         unsigned long thread
         uint64_t sets
-        uint16_t process
+        uint32_t process
         bint queued
         bint released
 
-    const uint16_t this_process
+    const uint32_t this_process
     Mutex module_mutex
     void watch_forks() noexcept
     void enter_wait(Waiter *waiter) noexcept
@@ -132,6 +132,7 @@ cdef extern from "_core_c.h":
     destructor drop_event
     Py_ssize_t reason_offset
     Py_ssize_t extras_offset
+    Py_ssize_t waiters_offset
     ctypedef struct Extras:
         PyObject *items[5]
     const int CHILDREN
@@ -177,7 +178,7 @@ cdef class EventCore:
     cdef int64_t _deadline     # of the timeout, or NEVER; written under the mutex, read without
     cdef double _seconds       # the timeout, or NO_TIMEOUT; under the mutex
     cdef uint64_t _sets        # how often the event was set; under the mutex
-    cdef uint16_t _process     # the process that the queue and the mutex belong to; under the module's mutex
+    cdef uint32_t _process     # the process that the queue and the mutex belong to; under the module's mutex
     cdef uint8_t _bits         # HAS_SUBSCRIBERS and so on; written under the mutex, read without
     cdef Mutex _mutex
 
@@ -902,6 +903,7 @@ def attach(type cls not None):
 cdef EventCore probe = EventCore.__new__(EventCore)
 reason_offset = <char *>&probe._reason - <char *><PyObject *>probe
 extras_offset = <char *>&probe._extras - <char *><PyObject *>probe
+waiters_offset = <char *>&probe._waiters - <char *><PyObject *>probe
 flag_member.offset = <char *>&probe._flag - <char *><PyObject *>probe
 probe = None
 (<PyTypeObject *>EventCore).tp_new = new_event
