@@ -6,7 +6,7 @@ import sys
 import threading
 
 import pytest
-from helpers import TIMEOUT, in_child, python, until
+from helpers import TIMEOUT, in_child, python
 
 has_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
@@ -18,7 +18,7 @@ def test_a_fork_keeps_flag_and_deadline(Event):
 
     def child():
         assert parent_sets.reason == "before the fork"
-        until(has_deadline.is_set)
+        assert has_deadline.wait(TIMEOUT)
 
     assert in_child(child) == 0
     assert has_deadline.wait(TIMEOUT)

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from helpers import HAS_GIL, ROOT, TESTS, TIMEOUT, Threads, until, until_deadline, until_waiting
+from helpers import HAS_GIL, ROOT, TESTS, TIMEOUT, Threads, self_setting, until, until_deadline, until_waiting
 from loops import Asyncio, since_3_11
 
 # The table
@@ -185,7 +185,7 @@ def test_children_outlast_a_cycle_of_their_parent(Event):
     owner = Owner()
     child = owner.event.child()
     del owner
-    until(lambda: gc.collect() is not None and child.is_set())
+    until(lambda: (gc.collect(), child.is_set())[1])
     assert child.reason == "the owner is gone"
 
 
@@ -239,9 +239,12 @@ def test_a_stuck_callback_delays_another_by_a_tenth_of_a_second(Event):
     delays = []
     for _ in range(3):
         go_on, begun, called = threading.Event(), threading.Event(), []
-        event = Event(0.001, set_on_timeout=True)
-        event.add_callback(lambda _, begun=begun, go_on=go_on: (begun.set(), go_on.wait(TIMEOUT)))
-        event.add_callback(lambda _, called=called: called.append(time.monotonic()))
+        _event = self_setting(
+            Event,
+            0.001,
+            lambda _, begun=begun, go_on=go_on: (begun.set(), go_on.wait(TIMEOUT)),
+            lambda _, called=called: called.append(time.monotonic()),
+        )
         assert begun.wait(TIMEOUT)
         start = time.monotonic()
         until(lambda called=called: called)
