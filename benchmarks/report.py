@@ -1,4 +1,4 @@
-"""What `make bench` ends with: the numbers of docs/performance.md and the README, the plots, and docs/performance.json.
+"""What `make bench` ends with: the numbers of docs/performance.md and the README, the plots, and build/performance.json.
 
 Everything is made from the JSON files of the interpreters that were measured. The pages keep their words; what stands between
 two markers is replaced.
@@ -465,7 +465,8 @@ def main(paths):
     images = plots(runs, main_run)
     for name, (_, content) in images.items():
         (ROOT / f"docs/img/{name}.svg").write_text(content, "utf-8")
-    (ROOT / "docs/performance.json").write_text(json.dumps(data(runs), indent=1) + "\n", "utf-8")
+    (ROOT / "build").mkdir(exist_ok=True)
+    (ROOT / "build/performance.json").write_text(json.dumps(data(runs), indent=1) + "\n", "utf-8")
     page = {
         "measured": measured(runs, main_run),
         "targets": against_targets(runs),

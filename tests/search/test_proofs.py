@@ -19,21 +19,11 @@ SEARCHES = {
         "SETTERS=2 CLEARERS=2",
         "SETTERS=2 WAKE_ALL=1",
     ],
-    "python_core": [
-        "EXCEPTIONS=1",
-        "EXCEPTIONS=1 UNTIMED=0 TIMED=0 OWN=1 RESTARTERS=1",
-        "UNTIMED=2",
-        "SETTERS=2",
-        "CLEARERS=2",
-        "UNTIMED=2 CLEARERS=0 WINDOW=2",
-        "TIMED=0 OWN=1 RESTARTERS=1",
-    ],
     "store_buffers": [""],
     "shared": ["KILLED=3"],
 }
 LONG_SEARCHES = {
     "compiled_core": ["SETTERS=2 UNTIMED=2", "UNTIMED=2 TIMED=0 OWN=1 RESTARTERS=1", "OWN=1 RESTARTERS=1"],
-    "python_core": ["SETTERS=2 CLEARERS=2", "EXCEPTIONS=1 UNTIMED=2", "EXCEPTIONS=1 TIMED=0 OWN=1 RESTARTERS=1"],
     "shared": ["INTERRUPTS KILLED=0", "INTERRUPTS"],
 }
 if SCALE > 1:
