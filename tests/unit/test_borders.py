@@ -6,22 +6,29 @@ import sys
 import threading
 
 import pytest
-from helpers import TIMEOUT, in_child, python
+from helpers import TIMEOUT, python
 
 has_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 
 @has_fork
-def test_a_fork_keeps_flag_and_deadline(Event):
-    parent_sets, has_deadline = Event(), Event(0.05, set_on_timeout=True)
-    parent_sets.set("before the fork")
+def test_a_fork_keeps_flag_and_deadline(core):
+    def program():
+        from helpers import TIMEOUT, in_child
 
-    def child():
-        assert parent_sets.reason == "before the fork"
+        from fastevent import Event
+
+        set_before, has_deadline = Event(), Event(0.05, set_on_timeout=True)
+        set_before.set("before the fork")
+
+        def child():
+            assert set_before.reason == "before the fork"
+            assert has_deadline.wait(TIMEOUT)
+
+        assert in_child(child) == 0
         assert has_deadline.wait(TIMEOUT)
 
-    assert in_child(child) == 0
-    assert has_deadline.wait(TIMEOUT)
+    assert python(program, core) == ""
 
 
 @has_fork
