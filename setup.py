@@ -1,6 +1,7 @@
-"""What pyproject.toml cannot say: the extension, its switch, and where the wheel carries the documented import path."""
+"""What pyproject.toml cannot say: the extension and its switch, the links, and where the documented import path goes."""
 
 import os
+import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +10,10 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 from setuptools.errors import CCompilerError, ExecError, PlatformError
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "tools"))
+import home  # noqa: E402
 
 PURE = os.environ.get("FASTEVENT_PURE_PYTHON", "") not in ("", "0") or sys.implementation.name != "cpython"
 CORE = Extension(
@@ -46,4 +51,11 @@ class BuildExt(build_ext):
             ) from error
 
 
-setup(cmdclass={"build_py": BuildPy, "build_ext": BuildExt}, ext_modules=[] if PURE else [CORE])
+version = re.search('__version__ = "(.+)"', (HERE / "src/fastevent/__init__.py").read_text(encoding="utf-8"))[1]
+setup(
+    cmdclass={"build_py": BuildPy, "build_ext": BuildExt},
+    ext_modules=[] if PURE else [CORE],
+    long_description=home.for_an_index((HERE / "README.md").read_text(encoding="utf-8"), version),
+    long_description_content_type="text/markdown",
+    project_urls=home.urls(),
+)

@@ -19,9 +19,8 @@ from helpers import CORE_SWITCH, ROOT, TIMEOUT
 DOCS = ROOT / "docs"
 REFERENCE = DOCS / "event-api.md"  # test_reference.py runs its examples
 PAGES = [ROOT / "README.md", *sorted(page for page in DOCS.glob("*.md") if page != REFERENCE)]
-BLOCK = re.compile(
-    r"^#{1,4} (?P<heading>.+)$|^```(?P<fence>.*)\n(?P<code>(?:.*\n)*?)```$(?:\n\n```text\n(?P<output>(?:.*\n)*?)```$)?", re.M
-)
+FENCED = r"^```(?P<fence>.*)\n(?P<code>(?:.*\n)*?)```$(?:\n\n```text\n(?P<output>(?:.*\n)*?)```$)?"
+BLOCK = re.compile(rf"^#{{1,4}} (?P<heading>.+)$|{FENCED}", re.M)
 INCLUDED = re.compile(r'--8<-- "(examples/.+)"\n')
 LANGUAGES = {"python", "sh", "text", "diff", "toml", "ini"}
 

@@ -1,6 +1,9 @@
 """What a user installs: the contents of the wheels and of the sdist, in fresh environments."""
 
+import email
 import os
+import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -101,6 +104,43 @@ def test_the_compiled_wheel_holds_no_sources(wheels):
 def test_the_pure_wheel_is_for_every_python(wheels):
     assert wheels["py"].name.endswith("-py3-none-any.whl")
     assert names(wheels["py"]) == CONTENT
+
+
+# What an index shows
+
+
+LINK = re.compile(r"\]\(([^)]+)\)")
+
+
+def local_files(repository, links):
+    """Return the paths in the repository to which the links lead."""
+    ours = [link.removeprefix(repository) for link in links if link.startswith(repository)]
+    return [re.sub(r"^/(blob|raw)/[^/]+/|#.*", "", link) for link in ours]
+
+
+def test_an_index_shows_no_dead_link(wheels):
+    name = next(name for name in zipfile.ZipFile(wheels["py"]).namelist() if name.endswith(".dist-info/METADATA"))
+    metadata = email.message_from_bytes(zipfile.ZipFile(wheels["py"]).read(name))
+    description = metadata.get_payload()
+    assert description.startswith("# fastevent\n") and metadata["Description-Content-Type"] == "text/markdown"
+    assert "OWNER" not in str(metadata)
+    links = LINK.findall(description)
+    assert links and all(link.startswith("https://") for link in links)
+    repository = runpy.run_path(str(ROOT / "tools/home.py"))["REPOSITORY"]
+    assert bool(repository) == bool(metadata.get_all("Project-URL"))
+
+
+def test_the_links_of_the_readme_lead_into_the_repository():
+    home, repository = runpy.run_path(str(ROOT / "tools/home.py")), "https://github.com/Someone/fastevent"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = LINK.findall(home["for_an_index"](readme, "1.2", repository))
+    files = local_files(repository, links)
+    assert len(links) == len(LINK.findall(readme)) and len(files) > 10
+    assert all((ROOT / path).exists() for path in files), files
+    assert f"{repository}/raw/v1.2/docs/img/poll.svg" in links
+    urls = home["urls"](repository)
+    assert urls["Documentation"] == "https://someone.github.io/fastevent/"
+    assert local_files(repository, [urls["Changelog"]]) == ["CHANGELOG.md"]
 
 
 @pytest.mark.parametrize("kind", ["c", "py"])
