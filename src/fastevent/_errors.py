@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastevent._time import monotonic_ns
-
-if TYPE_CHECKING:
-    from fastevent._core_py import EventCore
+from fastevent._types import CoreEvent
 
 
 class EventCancelled(Exception):
@@ -24,14 +22,14 @@ class EventTimeout(EventCancelled, TimeoutError):
     """What `Event.check()` raises when the event has timed out; the reason of a self-setting event at its timeout."""
 
 
-def timeout_error(event: EventCore) -> EventTimeout:
+def timeout_error(event: CoreEvent) -> EventTimeout:
     """Return the `EventTimeout` that says that the *event* has timed out."""
     seconds = event._fe_period().timeout or 0
     name = event._fe_name
     return EventTimeout(f"timed out after {seconds:g} s" + (f": {name}" if name else ""))
 
 
-def ended_error(event: EventCore) -> EventCancelled | None:
+def ended_error(event: CoreEvent) -> EventCancelled | None:
     """Return what `check()` raises, or None if the *event* is neither set nor timed out."""
     _, is_set, reason = event._fe_read()
     if not is_set:

@@ -23,10 +23,9 @@ from weakref import WeakSet, ref
 from fastevent._callbacks import callbacks, in_helper
 from fastevent._notify import Children, Pending, notify_pending, set_and_notify
 from fastevent._process import at_fork, log
+from fastevent._types import CoreEvent
 
 if TYPE_CHECKING:
-    from fastevent._core_py import EventCore
-
     ThreadingEvent = threading.Event
 else:
     # The interpreter's own, even where another copy of this package, or gevent, has replaced it.
@@ -84,7 +83,7 @@ def is_foreign(event: object) -> bool:
     return type(condition) is threading.Condition and type(getattr(condition, "_waiters", None)) is deque
 
 
-def add_foreign_child(parent: Any, child: EventCore) -> None:
+def add_foreign_child(parent: Any, child: CoreEvent) -> None:
     """Have every set() of *parent*, a `threading.Event`, set *child*; set it now if *parent* is set."""
     waiter: _Waiter = vars(parent).setdefault("_fe_waiter", _Waiter(parent._cond))
     _waiters.add(waiter)
@@ -97,7 +96,7 @@ def add_foreign_child(parent: Any, child: EventCore) -> None:
         set_and_notify(child)
 
 
-def remove_foreign_child(parent: Any, child: EventCore) -> None:
+def remove_foreign_child(parent: Any, child: CoreEvent) -> None:
     waiter: _Waiter | None = vars(parent).get("_fe_waiter")
     if waiter is not None:
         waiter.children.remove(child)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from weakref import ref
 
 from fastevent._callbacks import in_helper
@@ -24,9 +24,7 @@ from fastevent._errors import timeout_error
 from fastevent._process import Thread, exists, log, this_thread
 from fastevent._time import NEVER
 from fastevent._timers import timers
-
-if TYPE_CHECKING:
-    from fastevent._core_py import EventCore
+from fastevent._types import CoreEvent
 
 #: An event that was set, its count of sets by then, and the reason: what is still to be notified.
 Pending = list[tuple[Any, int, Any]]
@@ -71,18 +69,18 @@ class Waker:
         return self.thread is None or exists(self.thread)
 
 
-def call_now(event: EventCore, key: object, function: Callable[[Any], object]) -> None:
+def call_now(event: CoreEvent, key: object, function: Callable[[Any], object]) -> None:
     try:
         function(event)
     except Exception:
         log("the callback %r of %r raised", function, event)
 
 
-def call_in_helper(event: EventCore, key: object, function: Callable[[Any], object]) -> None:
+def call_in_helper(event: CoreEvent, key: object, function: Callable[[Any], object]) -> None:
     in_helper(call_now, event, key, function)
 
 
-def set_and_notify(event: EventCore, reason: object = None, only_if_expired: bool = False, call: Caller = call_now) -> None:
+def set_and_notify(event: CoreEvent, reason: object = None, only_if_expired: bool = False, call: Caller = call_now) -> None:
     """Set the *event* and notify its subscribers. If *only_if_expired*, do so only once its deadline has passed.
 
     *call* decides in which thread callbacks run: `call_now` in this one, `call_in_helper` in a helper.
@@ -105,7 +103,7 @@ def notify_pending(pending: Pending) -> None:
         raise
 
 
-def _try_set(event: EventCore, reason: object, pending: Pending, only_if_expired: bool) -> None:
+def _try_set(event: CoreEvent, reason: object, pending: Pending, only_if_expired: bool) -> None:
     # Near the end of the stack, this raises RecursionError before it sets the flag. If it does not raise, there is room to set
     # the children, too: `_notify()` does it at the same depth as this function, which is what this function is for.
     event._fe_try_set(reason, pending, only_if_expired)
@@ -142,7 +140,7 @@ def _notify(pending: Pending, call: Caller) -> None:
         del error  # it refers to this frame
 
 
-def clear_and_notify(event: EventCore) -> None:
+def clear_and_notify(event: CoreEvent) -> None:
     """Clear an event that is self-setting or has a descriptor."""
     if event._fe_self_setting:
         expire(event)  # a deadline that has passed counts, even if no thread has noticed it
@@ -153,19 +151,19 @@ def clear_and_notify(event: EventCore) -> None:
         raise
 
 
-def _clear_and_notify(event: EventCore) -> None:
+def _clear_and_notify(event: CoreEvent) -> None:
     event._fe_reset()
     wake_wakers(event)
     reschedule(event)
 
 
-def expire(event: EventCore) -> None:
+def expire(event: CoreEvent) -> None:
     """Set a self-setting event if its deadline has passed and it is not set."""
     if not event._fe_read().is_set:
         set_and_notify(event, timeout_error(event), True, call_in_helper)
 
 
-def schedule(event: EventCore) -> None:
+def schedule(event: CoreEvent) -> None:
     """Have a self-setting event set at its deadline. Raises `RuntimeError` where no thread can be started."""
     if event._fe_self_setting:
         deadline = event._fe_deadline()
@@ -173,7 +171,7 @@ def schedule(event: EventCore) -> None:
             timers.add(deadline, _fire, ref(event))
 
 
-def reschedule(event: EventCore) -> None:
+def reschedule(event: CoreEvent) -> None:
     """Do what `schedule()` does. Where no thread can be started any more, `wait()` alone sets the event at its deadline."""
     try:
         schedule(event)
@@ -189,7 +187,7 @@ def _fire(reference: ref[Any]) -> None:
             schedule(event)
 
 
-def restart(event: EventCore, seconds: float | None) -> bool:
+def restart(event: CoreEvent, seconds: float | None) -> bool:
     """Restart the timeout of the *event*, with *seconds* as the new one if given. Return whether that came in time."""
     try:
         nearer = event._fe_restart(seconds)
@@ -209,7 +207,7 @@ def restart(event: EventCore, seconds: float | None) -> bool:
 # Subscribers
 
 
-def wake_wakers(event: EventCore) -> None:
+def wake_wakers(event: CoreEvent) -> None:
     for waker in list(event._fe_wakers):
         if not waker.is_here():
             unsubscribe(event, waker)
@@ -225,17 +223,17 @@ def wake_wakers(event: EventCore) -> None:
                 raise  # a waker that raises once and then not was interrupted by a signal handler
 
 
-def subscribe(event: EventCore, waker: Waker) -> int:
+def subscribe(event: CoreEvent, waker: Waker) -> int:
     """Add *waker*. Return the event's count of sets: the event has been set since, or is set, if `_fe_set_since()` says so."""
     registered_at: int = event._fe_register("_fe_wakers", waker, None)
     return registered_at
 
 
-def unsubscribe(event: EventCore, waker: Waker) -> None:
+def unsubscribe(event: CoreEvent, waker: Waker) -> None:
     event._fe_wakers.pop(waker, None)
 
 
-def add_child(parent: EventCore, child: EventCore) -> None:
+def add_child(parent: CoreEvent, child: CoreEvent) -> None:
     """Have every set() of *parent* set *child*; set it now if *parent* is set."""
     key, reference = object(), ref(child)
     registered_at = parent._fe_register("_fe_children", key, reference)
@@ -250,11 +248,11 @@ def add_child(parent: EventCore, child: EventCore) -> None:
             set_and_notify(child, reason)
 
 
-def remove_child(parent: EventCore, child: EventCore) -> None:
+def remove_child(parent: CoreEvent, child: CoreEvent) -> None:
     parent._fe_children.remove(child)
 
 
-def count_children(event: EventCore) -> int:
+def count_children(event: CoreEvent) -> int:
     return sum(reference() is not None for reference, _ in list(event._fe_children.values()))
 
 
@@ -266,7 +264,7 @@ class Children(dict[object, tuple[ref[Any], int]]):
     def __init__(self) -> None:
         self.limit = 64  # at this size, dead children are dropped
 
-    def remove(self, child: EventCore) -> None:
+    def remove(self, child: CoreEvent) -> None:
         for key in list(self.keys()):
             reference, _ = self.get(key, _REMOVED)
             if reference() is child:

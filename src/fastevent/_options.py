@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastevent._foreign import ThreadingEvent, add_foreign_child, is_foreign, remove_foreign_child
 from fastevent._notify import add_child, expire, remove_child, schedule, wake_wakers
 from fastevent._time import monotonic_ns
-
-if TYPE_CHECKING:
-    from fastevent._core_py import EventCore
+from fastevent._types import CoreEvent
 
 
-def take_options(event: EventCore, core: type[Any], parents: Iterable[Any], set_on_timeout: bool, name: str | None) -> None:
+def take_options(event: CoreEvent, core: type[Any], parents: Iterable[Any], set_on_timeout: bool, name: str | None) -> None:
     """Give the *event* its options, and end what an earlier `__init__` began. *core* is the class of all events."""
     if type(parents) is not tuple:
         if not isinstance(parents, (list, Iterable)):  # most are a list, which is quick to tell
