@@ -27,6 +27,7 @@ def pytest_configure(config):
     if sys.implementation.name == "cpython" and not config.getoption("--no-c-extensions"):
         CORES["c"] = importlib.import_module("fastevent")  # the one in sys.modules: it pickles by name
         importlib.import_module("fastevent.debug")
+        importlib.import_module("fastevent.testing")
         if CORES["c"].IMPLEMENTATION != "c":
             pytest.exit("the compiled core is missing: install it, or say --no-c-extensions", returncode=3)
     assert CORES["py"].IMPLEMENTATION == "python"

@@ -53,6 +53,7 @@ def load(pure):
             os.environ["FASTEVENT_PURE_PYTHON"] = "1"
         package = importlib.import_module("fastevent")
         importlib.import_module("fastevent.debug")
+        importlib.import_module("fastevent.testing")
         return package
     finally:
         os.environ.pop("FASTEVENT_PURE_PYTHON", None)

@@ -13,7 +13,7 @@ from typing import Any
 from fastevent._core import EventCore
 from fastevent._notify import Waker, expire, subscribe, unsubscribe
 from fastevent._process import log, this_thread
-from fastevent._time import LONGEST_WAIT, NEVER, deadline_after, monotonic_ns, wait_seconds
+from fastevent._time import NEVER, clock, deadline_after, wait_seconds
 
 
 def running_trio() -> Any:
@@ -78,9 +78,9 @@ class Watch(Waker):
         """Call `_end()` if it is time; otherwise look again when it may be."""
         if self._is_over:
             return
-        if self._event._fe_self_setting and monotonic_ns() >= self._event._fe_deadline():
+        if self._event._fe_self_setting and clock.now() >= self._event._fe_deadline():
             expire(self._event)
-        if monotonic_ns() >= self._until():
+        if clock.now() >= self._until():
             self._is_over = True
             self._end()
         else:
@@ -91,7 +91,7 @@ class Watch(Waker):
             self._timer.cancel()
         until = self._until()
         if until != NEVER:
-            self._timer = self._look_after(min(until - monotonic_ns(), LONGEST_WAIT) / 1e9)
+            self._timer = self._look_after(min(until - clock.now(), clock.longest_wait) / 1e9)
 
     def _until(self) -> int:
         """Return when the watch ends, in nanoseconds: 0 if the event has been set."""
@@ -204,7 +204,7 @@ async def wait_async(event: EventCore, timeout: float | None) -> bool:
         if trio is not None:
             await trio.lowlevel.checkpoint()
         return True
-    deadline = None if timeout is None else deadline_after(monotonic_ns(), wait_seconds(timeout))
+    deadline = None if timeout is None else deadline_after(clock.now(), wait_seconds(timeout))
     if trio is None:
         return await _wait_in_asyncio(event, loop, task, deadline)
     return await _wait_in_trio(event, trio, deadline)
@@ -233,4 +233,4 @@ async def _wait_in_trio(event: EventCore, trio: Any, deadline: int | None) -> bo
 async def wait_until(event: EventCore, deadline: int) -> bool:
     """Wait until the event is set or has timed out, or until *deadline*, in nanoseconds. Return whether it was set."""
     until = min(deadline, event._fe_deadline())
-    return await wait_async(event, max(until - monotonic_ns(), 0) / 1e9)
+    return await wait_async(event, max(until - clock.now(), 0) / 1e9)

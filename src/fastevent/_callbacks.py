@@ -24,6 +24,7 @@ class Callbacks:
         self._timers = timers
         self._due: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._begun_at = 0  # when the last call began
+        self._in_progress: dict[object, Any] = {}  # for each call, what shows it
         self._watching = Claim()  # held while `_grow()` is scheduled
         self._reference = lambda: self
 
@@ -49,10 +50,14 @@ class Callbacks:
         lives = [helper.life for helper in self.helpers]
         return bool(self._due) or any(life is not None and life.busy and life.ident != native.get_ident() for life in lives)
 
+    def in_progress(self) -> list[Any]:
+        """Return what is being called, for a message."""
+        return list(self._in_progress.values())
+
     def finish(self) -> None:
         """Wait for all calls that are due or in progress, as the interpreter exits."""
         deadline = monotonic_ns() + EXIT_TIMEOUT
-        while (self.busy() or self._timers.firing) and monotonic_ns() < deadline:
+        while (self.busy() or self._timers.events.firing) and monotonic_ns() < deadline:
             self.helpers[0].start_if_needed()
             if self.helpers[0].life is None:
                 self.make_due_calls()
@@ -66,6 +71,7 @@ class Callbacks:
     def after_fork(self) -> None:
         """Forget, in a forked child, the calls of the parent and the threads beyond the first one."""
         self._due.clear()
+        self._in_progress.clear()
         self._watching.clear()
         for helper in self.helpers[1:]:
             helper.after_fork()
@@ -91,10 +97,14 @@ class Callbacks:
         self._begun_at = monotonic_ns()
         if self._due:
             self._watch()
+        call = object()
         try:
+            self._in_progress[call] = arguments[-1] if arguments else function  # a registration comes last
             function(*arguments)
         except BaseException:  # even SystemExit, because the thread serves other events, too
             log("%r raised", function)
+        finally:
+            self._in_progress.pop(call, None)
         return True
 
     def _watch(self) -> None:
@@ -102,7 +112,7 @@ class Callbacks:
         me = object()
         if self._watching.take(me):
             try:
-                self._timers.add(monotonic_ns() + STUCK, Callbacks._grow, self._reference)
+                self._timers.add_real(monotonic_ns() + STUCK, Callbacks._grow, self._reference)
             except RuntimeError:
                 self._watching.clear()
 

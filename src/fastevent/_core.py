@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-__all__ = ["IMPLEMENTATION", "EventCore", "attach", "attach_polls", "core"]
+__all__ = ["IMPLEMENTATION", "EventCore", "attach", "attach_polls", "core", "freeze", "unfreeze"]
 
 if TYPE_CHECKING:
     from fastevent import _core_py as core
@@ -31,3 +31,5 @@ else:
 
 attach = core.attach
 attach_polls = core.attach_polls
+freeze = core.freeze
+unfreeze = core.unfreeze

@@ -13,7 +13,7 @@ enum {
     HAS_SUBSCRIBERS = 1,  /* a set() must notify them */
     HAS_OPTIONS = 2,      /* take_options() was called */
     SELF_SETTING = 4,     /* set at its deadline */
-    HAS_DESCRIPTOR = 8,   /* fileno() was called */
+    CLEAR_WAKES = 8,      /* a clear() must call wakers */
 };
 
 #ifdef _MSC_VER
@@ -22,19 +22,31 @@ enum {
 #define THREAD_LOCAL __thread
 #endif
 
-/* The clock of time.monotonic(), in nanoseconds. */
+/* The clock of time.monotonic(), in nanoseconds; or the time at which a test has frozen it, if that is not zero. */
+static volatile int64_t frozen_at;
+static inline int64_t monotonic(void) {
+    int64_t frozen = frozen_at;
+    if (frozen) return frozen;
 #if PY_VERSION_HEX >= 0x030D0000
-static inline int64_t monotonic(void) { PyTime_t now; (void)PyTime_MonotonicRaw(&now); return now; }
+    PyTime_t now;
+    (void)PyTime_MonotonicRaw(&now);
+    return now;
 #else
-static inline int64_t monotonic(void) { return _PyTime_GetMonotonicClock(); }
+    return _PyTime_GetMonotonicClock();
 #endif
+}
 
 /* A clock that never runs ahead of it and costs a fifth. Linux updates it at every tick, so it lags by a tick or two. With four
-   ticks to go or fewer, the precise clock decides. */
+   ticks to go or fewer, the precise clock decides, and always while it is frozen. */
 #if defined(__linux__) && defined(CLOCK_MONOTONIC_COARSE)
 static int64_t coarse_margin = INT64_MAX;
-static void measure_coarse_clock(void) {
+static void freeze_clock(int64_t now) {
+    coarse_margin = INT64_MAX;
+    frozen_at = now;
+}
+static void run_clock(void) {
     struct timespec tick;
+    frozen_at = 0;
     if (clock_getres(CLOCK_MONOTONIC_COARSE, &tick) == 0)
         coarse_margin = 4 * (tick.tv_sec * 1000000000LL + tick.tv_nsec);
 }
@@ -44,7 +56,8 @@ static inline int surely_before(int64_t deadline) {
     return now.tv_sec * 1000000000LL + now.tv_nsec < deadline - coarse_margin;
 }
 #else
-static void measure_coarse_clock(void) {}
+static void freeze_clock(int64_t now) { frozen_at = now; }
+static void run_clock(void) { frozen_at = 0; }
 static inline int surely_before(int64_t deadline) { (void)deadline; return 0; }
 #endif
 

@@ -53,14 +53,14 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 # Kept in C variables, because module globals are cleared at exit before the last finalizers run.
 cdef int64_t LONGEST_WAIT
 cdef object implicit_timeout, ended_error, clear_and_notify, expire, set_and_notify, wake_wakers, State
-cdef object Children, NO_SUBSCRIBERS, Period, begin_wait, event_seconds, take_options, wait_seconds
+cdef object Children, NO_SUBSCRIBERS, Period, begin_wait, clock, event_seconds, take_options, wait_seconds
 cdef PyTypeObject *own_class = NULL  # the class that attach() had; it lives as long as this module
 cdef object new_tuple = tuple.__new__  # a named tuple's own takes three times as long
 from fastevent._config import implicit_timeout
 from fastevent._errors import ended_error
 from fastevent._notify import NO_SUBSCRIBERS, Children, State, clear_and_notify, expire, set_and_notify, wake_wakers
 from fastevent._options import take_options
-from fastevent._time import LONGEST_WAIT, Period, begin_wait, event_seconds, wait_seconds
+from fastevent._time import LONGEST_WAIT, Period, begin_wait, clock, event_seconds, wait_seconds
 
 
 cdef extern from "_core_c.h":
@@ -71,10 +71,11 @@ cdef extern from "_core_c.h":
     const uint8_t HAS_SUBSCRIBERS
     const uint8_t HAS_OPTIONS
     const uint8_t SELF_SETTING
-    const uint8_t HAS_DESCRIPTOR
+    const uint8_t CLEAR_WAKES
 
     int64_t monotonic() noexcept nogil
-    void measure_coarse_clock() noexcept nogil
+    void freeze_clock(int64_t now) noexcept nogil
+    void run_clock() noexcept nogil
     bint surely_before(int64_t deadline) noexcept nogil
     int64_t deadline_after(int64_t start, double seconds) noexcept nogil
 
@@ -239,11 +240,11 @@ cdef class EventCore:
         Thread safety: atomic. It takes nothing from a thread that a `set()` has woken.
         """
         check_self(self, "clear")
-        if load_bits_acquire(&self._bits) & (SELF_SETTING | HAS_DESCRIPTOR):
+        if load_bits_acquire(&self._bits) & (SELF_SETTING | CLEAR_WAKES):
             clear_and_notify(self)
         else:
             reset(self)
-            if load_bits_acquire(&self._bits) & HAS_DESCRIPTOR:  # the first fileno() has come in between
+            if load_bits_acquire(&self._bits) & CLEAR_WAKES:  # the first fileno() has come in between
                 wake_wakers(self)
 
     @cython.binding(True)
@@ -418,12 +419,12 @@ cdef class EventCore:
         change_bit(self, SELF_SETTING, value)
 
     @property
-    def _fe_has_descriptor(self):
-        return bool(load_bits_acquire(&self._bits) & HAS_DESCRIPTOR)
+    def _fe_clear_wakes(self):
+        return bool(load_bits_acquire(&self._bits) & CLEAR_WAKES)
 
-    @_fe_has_descriptor.setter
-    def _fe_has_descriptor(self, bint value):
-        change_bit(self, HAS_DESCRIPTOR, value)
+    @_fe_clear_wakes.setter
+    def _fe_clear_wakes(self, bint value):
+        change_bit(self, CLEAR_WAKES, value)
 
     @property
     def _fe_children(self):
@@ -751,6 +752,7 @@ cdef bint wait_until(EventCore self, int64_t deadline, bint until_timeout) excep
                 take_again(self, waiter)
             else:
                 PyErr_CheckSignals()
+            longest = begin_wait()  # the clock may have been frozen, or run again
     finally:
         lock(self)
         was_set = not waiter.queued or waiter.sets != self._sets
@@ -812,7 +814,7 @@ cdef inline int init_timeout(EventCore self, object timeout) except -1:
 
 cdef int init_event(EventCore self, object timeout, object parents, object set_on_timeout, object name) except -1:
     init_timeout(self, timeout)
-    if parents != () or set_on_timeout or name is not None or load_bits_acquire(&self._bits) & (HAS_OPTIONS | HAS_DESCRIPTOR):
+    if parents != () or set_on_timeout or name is not None or load_bits_acquire(&self._bits) & (HAS_OPTIONS | CLEAR_WAKES):
         take_options(self, EventCore, parents, set_on_timeout, name)
     return 0
 
@@ -872,6 +874,18 @@ cdef int ask_for_implicit_seconds() except -1:
     return 0
 
 
+def freeze(int64_t now):
+    """Have the clock stand still at *now*, in nanoseconds."""
+    clock.freeze(now)
+    freeze_clock(now)
+
+
+def unfreeze():
+    """Have the clock run again."""
+    clock.run()
+    run_clock()
+
+
 def attach_polls(type cls not None):
     """Make the polls of *cls* as short as they can be.
 
@@ -910,5 +924,5 @@ probe = None
 (<PyTypeObject *>EventCore).tp_traverse = visit_event
 (<PyTypeObject *>EventCore).tp_clear = clear_event
 (<PyTypeObject *>EventCore).tp_dealloc = drop_event
-measure_coarse_clock()
+run_clock()
 watch_forks()

@@ -45,7 +45,7 @@ from fastevent._notify import (
 )
 from fastevent._options import take_options
 from fastevent._process import at_fork, exists, this_thread
-from fastevent._time import LONGEST_WAIT, NEVER, Period, begin_wait, deadline_after, event_seconds, monotonic_ns, wait_seconds
+from fastevent._time import LONGEST_WAIT, NEVER, Period, begin_wait, clock, deadline_after, event_seconds, wait_seconds
 
 _NEXT = "next"  # the only key of `_State.next`; without the GIL, get() may not find it yet although the dict is no longer empty
 _WAKE_ALL = not getattr(sys, "_is_gil_enabled", lambda: True)()
@@ -131,7 +131,7 @@ def _unset(state: _State, seconds: float | None) -> _State:
     """Return an unset state to follow *state*, whose timeout of that many *seconds* starts now."""
     start, deadline = 0, NEVER
     if seconds is not None:
-        start = monotonic_ns()
+        start = clock.now()
         deadline = deadline_after(start, seconds)
     return _State(state.sets, False, {} if state.is_set else state.waiters, None, seconds, start, deadline)
 
@@ -161,7 +161,7 @@ class EventCore:
 
     _fe_state = _FirstState()  # the newest state, or one that it follows from
     _fe_self_setting = False
-    _fe_has_descriptor = False
+    _fe_clear_wakes = False
     _fe_has_options = False  # whether `take_options()` was called
 
     def __init__(
@@ -180,7 +180,7 @@ class EventCore:
             while state.next:
                 state = state.next.get(_NEXT, state)
         del state
-        if parents != () or set_on_timeout or name is not None or self._fe_has_options or self._fe_has_descriptor:
+        if parents != () or set_on_timeout or name is not None or self._fe_has_options or self._fe_clear_wakes:
             take_options(self, EventCore, parents, set_on_timeout, name)
 
     def is_set(self) -> bool:
@@ -220,7 +220,7 @@ class EventCore:
         Thread safety: atomic.
         """
         deadline = self._fe_deadline()
-        return deadline != NEVER and monotonic_ns() >= deadline
+        return deadline != NEVER and clock.now() >= deadline
 
     def check(self) -> None:
         """Raise `EventCancelled` if the event is set, `EventTimeout` if it has timed out; return None otherwise.
@@ -249,12 +249,12 @@ class EventCore:
 
         Thread safety: atomic. It takes nothing from a thread that a `set()` has woken.
         """
-        if self._fe_self_setting or self._fe_has_descriptor:
+        if self._fe_self_setting or self._fe_clear_wakes:
             _need_stack(8)
             clear_and_notify(self)
         else:
             EventCore._fe_reset(self)
-            if self._fe_has_descriptor:  # the first fileno() has come in between
+            if self._fe_clear_wakes:  # the first fileno() has come in between
                 wake_wakers(self)
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -275,7 +275,7 @@ class EventCore:
         if timeout is None:
             return self._fe_wait(waiters, NEVER, True)
         seconds = wait_seconds(timeout)
-        return seconds > 0 and self._fe_wait(waiters, deadline_after(monotonic_ns(), seconds), False)
+        return seconds > 0 and self._fe_wait(waiters, deadline_after(clock.now(), seconds), False)
 
     def _fe_wait_until(self, deadline: int) -> bool:
         """Wait until the event is set or has timed out, or until *deadline*, in nanoseconds. Return whether it was set."""
@@ -302,9 +302,9 @@ class EventCore:
                 raise
 
     def _fe_wait_with(self, waiter: _Waiter, waiters: _Waiters, deadline: int, until_timeout: bool) -> bool:
-        longest = begin_wait()
         while not self._fe_is_over(waiters):
-            own_deadline, now = self._fe_deadline(), monotonic_ns()
+            longest = begin_wait()
+            own_deadline, now = self._fe_deadline(), clock.now()
             if self._fe_self_setting and now >= own_deadline:
                 expire(self)
                 continue
@@ -343,7 +343,7 @@ class EventCore:
         state = self._fe_newest()
         done = False
         while not (done or state.is_set):
-            if only_if_expired and monotonic_ns() < state.deadline:
+            if only_if_expired and clock.now() < state.deadline:
                 done = True
             else:
                 offer = _State(state.sets + 1, True, state.waiters, reason, state.seconds, state.start, state.deadline)
@@ -378,7 +378,7 @@ class EventCore:
         _need_stack(6)
         state = self._fe_newest()
         nearer = None
-        while nearer is None and not state.is_set and monotonic_ns() < state.deadline:
+        while nearer is None and not state.is_set and clock.now() < state.deadline:
             offer = _unset(state, state.seconds if seconds is None else seconds)
             before = state.deadline
             if self._fe_append(state, offer, self._fe_finish_restart, offer, before):
@@ -459,6 +459,16 @@ class EventCore:
         for waiter in list(waiters):
             if not waiter.is_here():
                 waiters.pop(waiter, None)
+
+
+def freeze(now: int) -> None:
+    """Have the clock stand still at *now*, in nanoseconds."""
+    clock.freeze(now)
+
+
+def unfreeze() -> None:
+    """Have the clock run again."""
+    clock.run()
 
 
 def attach(cls: type[Any]) -> None:

@@ -18,7 +18,7 @@ def fileno(event: Any) -> int:
     own = vars(event)
     descriptor: Descriptor = own.get("_fe_descriptor") or own.setdefault("_fe_descriptor", Descriptor(event))
     if descriptor not in event._fe_wakers:
-        event._fe_has_descriptor = True
+        event._fe_clear_wakes = True
         subscribe(event, descriptor)
     descriptor.wake()
     return descriptor.number

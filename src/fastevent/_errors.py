@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any
 
-from fastevent._time import monotonic_ns
+from fastevent._time import clock
 from fastevent._types import CoreEvent
 
 
@@ -33,7 +33,7 @@ def ended_error(event: CoreEvent) -> EventCancelled | None:
     """Return what `check()` raises, or None if the *event* is neither set nor timed out."""
     _, is_set, reason = event._fe_read()
     if not is_set:
-        return timeout_error(event) if monotonic_ns() >= event._fe_period().deadline else None
+        return timeout_error(event) if clock.now() >= event._fe_period().deadline else None
     kind = type(reason)  # not isinstance(): a proxy whose object is gone raises there
     if issubclass(kind, EventTimeout):
         error: EventCancelled = EventTimeout(str(reason))

@@ -19,7 +19,7 @@ from fastevent._options import take_options
 from fastevent._registration import Registration
 from fastevent._status import EventStatus, remaining, status
 from fastevent._ticks import Ticks
-from fastevent._time import NEVER, SAME, event_seconds, monotonic_ns, positive_seconds
+from fastevent._time import NEVER, SAME, clock, event_seconds, positive_seconds
 
 _E = TypeVar("_E", bound="Event")
 _T = TypeVar("_T")
@@ -164,7 +164,7 @@ class Event(EventCore, ThreadingEvent):
         """
         child = Event.__new__(Event)
         if timeout is not None:
-            child._fe_start_at(event_seconds(timeout), monotonic_ns())
+            child._fe_start_at(event_seconds(timeout), clock.now())
         take_options(child, EventCore, (self,), timeout is not None, name)
         return child
 
@@ -324,7 +324,7 @@ class Event(EventCore, ThreadingEvent):
         state = one_line(describe("set", reason)) if is_set else "unset"
         timeout, _, deadline = self._fe_period()
         if timeout is not None and not issubclass(type(reason), EventTimeout):
-            left = timeout if deadline == NEVER else (deadline - monotonic_ns()) / 1e9
+            left = timeout if deadline == NEVER else min((deadline - clock.now()) / 1e9, timeout)
             digits = 1 if timeout >= 1 else 3
             state += f", {round(left, digits):g} s of {timeout:g} s left" if left > 0 else f", timed out after {timeout:g} s"
         name = f" {one_line(self._fe_name)!r}" if self._fe_name else ""

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastevent._foreign import ThreadingEvent, add_foreign_child, is_foreign, remove_foreign_child
 from fastevent._notify import add_child, expire, remove_child, schedule, wake_wakers
-from fastevent._time import monotonic_ns
+from fastevent._time import clock
 from fastevent._types import CoreEvent
 
 
@@ -37,7 +37,7 @@ def take_options(event: CoreEvent, core: type[Any], parents: Iterable[Any], set_
         event._fe_parents = parents
         for parent in parents:
             add_child(parent, event) if isinstance(parent, core) else add_foreign_child(parent, event)
-    if set_on_timeout and monotonic_ns() >= event._fe_deadline():
+    if set_on_timeout and clock.now() >= event._fe_deadline():
         expire(event)
-    if event._fe_has_descriptor:  # an earlier set() is undone, and the descriptor must follow
+    if event._fe_clear_wakes:  # an earlier set() is undone, and the descriptor must follow
         wake_wakers(event)

@@ -11,7 +11,7 @@ from fastevent._core import EventCore
 from fastevent._foreign import ThreadingEvent
 from fastevent._notify import Waker, expire, subscribe, unsubscribe
 from fastevent._process import Token, at_fork
-from fastevent._time import LONGEST_WAIT, NEVER, begin_wait, deadline_after, monotonic_ns, wait_seconds
+from fastevent._time import LONGEST_WAIT, NEVER, begin_wait, clock, deadline_after, wait_seconds
 
 _E = TypeVar("_E", bound=EventCore)
 
@@ -66,7 +66,7 @@ def _wait_for(events: list[_E], enough: int, timeout: float | None, choose: Any)
     missing = enough - (len(different) - len(unset))
     seconds = None if timeout is None or missing <= 0 else wait_seconds(timeout)
     if missing > 0 and seconds != 0:
-        deadline = None if seconds is None else deadline_after(monotonic_ns(), seconds)
+        deadline = None if seconds is None else deadline_after(clock.now(), seconds)
 
         def end(unset: Iterable[EventCore]) -> int:
             if deadline is not None:
@@ -98,7 +98,7 @@ def wait_while_unset(unset: dict[int, Any], sets: dict[int, int], enough: int, e
         for _, event in watched:
             subscribe(event, waker)
         while True:
-            now = monotonic_ns()
+            now = clock.now()
             for event in list(unset.values()):
                 if event._fe_self_setting and now >= event._fe_deadline():
                     expire(event)

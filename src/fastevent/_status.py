@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from fastevent._core import EventCore
 from fastevent._notify import count_children
-from fastevent._time import NEVER, monotonic_ns
+from fastevent._time import NEVER, clock
 
 
 class EventStatus(NamedTuple):
@@ -48,7 +48,7 @@ def status(event: EventCore) -> EventStatus:
         reason=event._fe_read().reason,
         timed_out=EventCore.check_timeout(event),
         timeout=timeout,
-        elapsed=None if timeout is None else (monotonic_ns() - start) / 1e9,
+        elapsed=None if timeout is None else max(0.0, (clock.now() - start) / 1e9),
         remaining=remaining(event),
         waiters=len(names),
         callbacks=sum(registration.is_pending for registration in list(event._fe_callbacks)),
@@ -72,7 +72,7 @@ def remaining(event: EventCore) -> float | None:
     if first is None:
         return None
     deadline, timeout = first
-    return inf if deadline == NEVER else min(max(0.0, (deadline - monotonic_ns()) / 1e9), timeout)
+    return inf if deadline == NEVER else min(max(0.0, (deadline - clock.now()) / 1e9), timeout)
 
 
 def waiting(event: EventCore) -> tuple[str, ...]:

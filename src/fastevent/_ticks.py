@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastevent import _async
 from fastevent._core import EventCore
-from fastevent._time import deadline_after, monotonic_ns
+from fastevent._time import clock, deadline_after
 
 
 class Ticks:
@@ -43,9 +43,9 @@ class Ticks:
         """Go to the next tick of the grid that has not passed. Return whether it is the first one."""
         self._number += 1
         if self._number == 0:
-            self._next = monotonic_ns()
+            self._next = clock.now()
             return True
-        self._next += self._step * max(1, -((self._next - monotonic_ns()) // self._step))
+        self._next += self._step * max(1, -((self._next - clock.now()) // self._step))
         return False
 
     def _tick(self, end: type[Exception]) -> int:

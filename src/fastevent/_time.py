@@ -10,7 +10,7 @@ from importlib.util import find_spec, module_from_spec
 from math import ceil, inf
 from threading import main_thread
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from fastevent._config import check_interval
 
@@ -20,6 +20,8 @@ NEVER = (1 << 63) - 1
 #: How long one native wait with a timeout may take, in nanoseconds: below the limit of every platform's lock.
 LONGEST_WAIT = 3_600 * 10**9
 
+#: The same while the clock is frozen: how long it takes until a wait sees that the clock was moved.
+FROZEN_WAIT = 10**6
 
 #: In `restart_timeout()`: the number of seconds stays.
 SAME: Any = ...
@@ -48,6 +50,31 @@ def private_copy(name: str) -> ModuleType:
 #: `time.monotonic_ns()`. Tools that freeze time replace functions of `time` by value in every module; they do not know this
 #: object.
 monotonic_ns: partial[int] = partial(private_copy("time").monotonic_ns)
+
+
+class Clock:
+    """The clock of the events: their deadlines, waits and ticks go by it. `fastevent.testing` freezes it.
+
+    The package's own time-outs, at forks and exits and in connections, go by `monotonic_ns`, which nothing freezes.
+    """
+
+    __slots__ = ("longest_wait", "now")
+
+    def __init__(self) -> None:
+        self.run()
+
+    def run(self) -> None:
+        """Go by `monotonic_ns`."""
+        self.now: Callable[[], int] = monotonic_ns
+        self.longest_wait = LONGEST_WAIT
+
+    def freeze(self, now: int) -> None:
+        """Stand still at *now*, in nanoseconds. Have waits look again and again, because no time passes that would end them."""
+        self.now = partial(int, now)
+        self.longest_wait = FROZEN_WAIT
+
+
+clock: Final = Clock()
 
 
 def event_seconds(timeout: Any, name: str = "timeout") -> float:
@@ -126,5 +153,5 @@ def begin_wait() -> int:
     for check in before_wait:
         check()
     if sys.platform != "win32" or get_ident() != main_thread().ident:
-        return LONGEST_WAIT
-    return min(deadline_after(0, check_interval()), LONGEST_WAIT)
+        return clock.longest_wait
+    return min(deadline_after(0, check_interval()), clock.longest_wait)

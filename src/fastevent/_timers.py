@@ -9,79 +9,73 @@ from typing import Any
 
 from fastevent._process import at_fork, generation, log
 from fastevent._threads import Helper, Life
-from fastevent._time import NEVER, monotonic_ns
+from fastevent._time import NEVER, clock, monotonic_ns
 
 _AWAKE = NEVER + 1  # a thread that is awake has no time until which it rests
 
+#: A deadline, what is called then, and with which reference.
+Entry = tuple[int, Callable[[Any], object], Any]
 
-class Timers:
-    """The thread that calls `fire(reference)` at each deadline.
 
-    *reference* returns an object, or None once that is dead; then the call may be left out. Of several deadlines for one
-    reference, only the first is kept, because *fire* checks whether that deadline still holds, and adds the next one.
+class Schedule:
+    """Deadlines by one clock. Any thread adds one; all else is for the thread that keeps them.
+
+    Of several deadlines for one reference, only the first is kept, because what is called then checks whether that deadline
+    still holds, and adds the next one.
     """
 
-    def __init__(self) -> None:
-        self.helper = Helper("fastevent timers", self._work, self._needed)
-        self._unread: deque[tuple[int, Callable[[Any], object], Any]] = deque()
-        self.firing = False  # whether the thread is about to set events
-        self._asleep: dict[str, int] = {}  # "until": when the thread looks at `_unread` by itself
-        # From here on, for the thread alone:
-        self._heap: list[tuple[int, int, Callable[[Any], object], Any]] = []
+    def __init__(self, now: Callable[[], int]) -> None:
+        self.now = now
+        self.unread: deque[Entry] = deque()
+        self.asleep: dict[str, int] = {}  # "until": when the thread looks at `unread` by itself
+        self.firing = False  # whether the thread is about to make a call
+        self.heap: list[tuple[int, int, Callable[[Any], object], Any]] = []
         self._first: dict[int, int] = {}  # the first deadline for each reference, by its id
         self._number = 0  # of entries so far: two with the same deadline must not be compared further
         self._limit = 1000  # above this size, the heap is searched for entries of dead objects
 
-    def add(self, deadline: int, fire: Callable[[Any], object], reference: Any) -> None:
-        """Have *fire* called at the *deadline*, in nanoseconds. Raises `RuntimeError` where no thread can be started."""
-        generation()
-        self._unread.append((deadline, fire, reference))
+    def add(self, entry: Entry) -> bool:
+        """Add an entry. Return whether the thread must look at it."""
+        self.unread.append(entry)
         # setdefault() and not get(): without the GIL, only a change of the dict is ordered against the thread's own.
-        if deadline < self._asleep.setdefault("until", _AWAKE) or len(self._unread) % 1000 == 0:
-            self.helper.start()
-            self.helper.wake()
+        return entry[0] < self.asleep.setdefault("until", _AWAKE) or len(self.unread) % 1000 == 0
+
+    def entries_until(self, time: int) -> list[Entry]:
+        """Return the entries up to that *time*, in order. Any thread may ask."""
+        heap = [(deadline, number, fire, reference) for deadline, number, fire, reference in list(self.heap)]
+        unread = [(deadline, NEVER, fire, reference) for deadline, fire, reference in list(self.unread)]
+        entries = sorted([entry for entry in (*heap, *unread) if entry[0] <= time], key=lambda entry: entry[:2])
+        return [(deadline, fire, reference) for deadline, _, fire, reference in entries]
 
     def after_fork(self) -> None:
-        """Have a new thread, in a forked child, begin where the parent's was."""
         self.firing = False
-        self._asleep.clear()
-        heapq.heapify(self._heap)
-        self._first = {id(reference): deadline for deadline, _, _, reference in sorted(self._heap, reverse=True)}
+        self.asleep.clear()
+        heapq.heapify(self.heap)
+        self._first = {id(reference): deadline for deadline, _, _, reference in sorted(self.heap, reverse=True)}
 
-    def _needed(self) -> bool:
-        return bool(self._unread or self._heap)
+    def until(self) -> int:
+        """Return the next deadline, or `NEVER`."""
+        return self.heap[0][0] if self.heap else NEVER
 
-    def _work(self, life: Life) -> None:
-        while not life.ending:
-            self._read()
-            self._fire(life)
-            until = self._heap[0][0] if self._heap else NEVER
-            self._asleep["until"] = until
-            if not self._unread:
-                self.helper.rest(until - monotonic_ns())
-            self._asleep["until"] = _AWAKE
-
-    def _read(self) -> None:
-        for _ in range(len(self._unread)):  # no more than these, because reading must not delay deadlines that pass
-            deadline, fire, reference = self._unread[0]
+    def read(self) -> None:
+        for _ in range(len(self.unread)):  # no more than these, because reading must not delay deadlines that pass
+            deadline, fire, reference = self.unread[0]
             if deadline < self._first.get(id(reference), NEVER):
                 self._first[id(reference)] = deadline
                 self._number += 1
-                heapq.heappush(self._heap, (deadline, self._number, fire, reference))
-            self._unread.popleft()  # only now, so that the child of a fork in between reads it again
-        if len(self._heap) > self._limit:
-            self._heap = [entry for entry in self._heap if self._holds(entry) and entry[3]() is not None]
-            self._first = {id(reference): deadline for deadline, _, _, reference in self._heap}
-            self._limit = 2 * len(self._heap) + 1000
-            heapq.heapify(self._heap)
+                heapq.heappush(self.heap, (deadline, self._number, fire, reference))
+            self.unread.popleft()  # only now, so that the child of a fork in between reads it again
+        if len(self.heap) > self._limit:
+            self.heap = [entry for entry in self.heap if self._holds(entry) and entry[3]() is not None]
+            self._first = {id(reference): deadline for deadline, _, _, reference in self.heap}
+            self._limit = 2 * len(self.heap) + 1000
+            heapq.heapify(self.heap)
 
-    def _holds(self, entry: tuple[int, int, Callable[[Any], object], Any]) -> bool:
-        return self._first.get(id(entry[3])) == entry[0]
-
-    def _fire(self, life: Life) -> None:
-        while self._heap and self._heap[0][0] <= monotonic_ns() and not life.ending:
+    def fire(self, life: Life) -> None:
+        """Make the calls whose deadlines have passed."""
+        while self.heap and self.heap[0][0] <= self.now() and not life.ending:
             self.firing = True
-            entry = self._heap[0]
+            entry = self.heap[0]
             if self._holds(entry):
                 del self._first[id(entry[3])]
                 try:
@@ -89,9 +83,63 @@ class Timers:
                 except BaseException:
                     log("at a deadline")
             # Only now, so that the child of a fork in between repeats the call.
-            if self._heap and self._heap[0] is entry:
-                heapq.heappop(self._heap)
+            if self.heap and self.heap[0] is entry:
+                heapq.heappop(self.heap)
         self.firing = False
+
+    def _holds(self, entry: tuple[int, int, Callable[[Any], object], Any]) -> bool:
+        return self._first.get(id(entry[3])) == entry[0]
+
+
+class Timers:
+    """The thread that calls `fire(reference)` at each deadline.
+
+    *reference* returns an object, or None once that is dead; then the call may be left out.
+    """
+
+    def __init__(self) -> None:
+        self.helper = Helper("fastevent timers", self._work, self._needed)
+        self.events = Schedule(lambda: clock.now())
+        self.real = Schedule(monotonic_ns)  # the package's own time-outs, also while a test has frozen the clock
+
+    def add(self, deadline: int, fire: Callable[[Any], object], reference: Any) -> None:
+        """Have *fire* called at the *deadline*, in nanoseconds. Raises `RuntimeError` where no thread can be started."""
+        generation()
+        if self.events.add((deadline, fire, reference)):
+            self.look()
+
+    def add_real(self, deadline: int, fire: Callable[[Any], object], reference: Any) -> None:
+        """Do what `add()` does, by the real clock."""
+        generation()
+        if self.real.add((deadline, fire, reference)):
+            self.look()
+
+    def look(self) -> None:
+        """Have the thread look at its deadlines and the clock."""
+        self.helper.start()
+        self.helper.wake()
+
+    def after_fork(self) -> None:
+        """Have a new thread, in a forked child, begin where the parent's was."""
+        self.events.after_fork()
+        self.real.after_fork()
+
+    def _needed(self) -> bool:
+        return bool(self.events.unread or self.events.heap or self.real.unread or self.real.heap)
+
+    def _work(self, life: Life) -> None:
+        events, real = self.events, self.real
+        while not life.ending:
+            events.read()
+            real.read()
+            events.fire(life)
+            real.fire(life)
+            until, real_until = events.until(), real.until()
+            events.asleep["until"] = until
+            real.asleep["until"] = real_until
+            if not (events.unread or real.unread):
+                self.helper.rest(min(until - events.now(), real_until - real.now()))
+            events.asleep["until"] = real.asleep["until"] = _AWAKE
 
 
 timers = Timers()

@@ -66,7 +66,7 @@ def test_a_call_leaves_nothing_behind(core, name):
         for _ in range(times):
             call(event)
         now = time.monotonic_ns()
-        until(lambda: all(deadline > now for deadline, *_ in [*timers._unread, *timers._heap]))
+        until(lambda: all(deadline > now for deadline, *_ in [*timers.events.unread, *timers.events.heap]))
         return [after - early for after, early in zip(counts(), before, strict=True)]
 
     grown(50)  # caches fill

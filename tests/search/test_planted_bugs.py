@@ -69,7 +69,7 @@ def answers_by_the_lock_alone(core):
     def wait(_, self, waiters, deadline, until_timeout):
         waiter = core._Waiter()
         waiters[waiter] = None
-        woken = self._fe_is_over(waiters) or waiter.lock.acquire(True, (deadline - core.monotonic_ns()) / SECOND)
+        woken = self._fe_is_over(waiters) or waiter.lock.acquire(True, (deadline - core.clock.now()) / SECOND)
         self._fe_leave(waiters, waiter)
         return woken
 
@@ -177,7 +177,7 @@ def changes_a_state_that_is_taken(core):
 
 def an_old_timeout_sets_without_a_second_look_at_the_clock(core):
     def try_set(original, self, reason, pending, only_if_expired=False):
-        if not only_if_expired or core.monotonic_ns() >= self._fe_deadline():
+        if not only_if_expired or core.clock.now() >= self._fe_deadline():
             original(self, reason, pending)
 
     replace(core, _fe_try_set=try_set)
@@ -249,7 +249,7 @@ def restart_takes_waiters_out(core):
 def restarts_without_a_second_look_at_the_clock(core):
     def restart(_, self, seconds):
         state = self._fe_newest()
-        if state.is_set or core.monotonic_ns() >= state.deadline:
+        if state.is_set or core.clock.now() >= state.deadline:
             return None
         while not self._fe_append(state, core._unset(state, seconds)):
             state = self._fe_newest()

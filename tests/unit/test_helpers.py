@@ -103,10 +103,10 @@ def test_a_later_deadline_wakes_no_thread(core):
         from fastevent import Event, _timers
 
         event, wakes, looks = Event(3600, set_on_timeout=True), [], []
-        until(lambda: _timers.timers._asleep.get("until") == deadline(event))
+        until(lambda: _timers.timers.events.asleep.get("until") == deadline(event))
         _timers.timers.helper.wake = lambda: wakes.append(1)
-        clock = _timers.monotonic_ns
-        _timers.monotonic_ns = lambda: looks.append(1) or clock()
+        clock = _timers.timers.events.now
+        _timers.timers.events.now = lambda: looks.append(1) or clock()
         _events = [Event(3601 + i, set_on_timeout=True) for i in range(900)]
         time.sleep(0.1)
         assert not wakes and not looks, (wakes, looks)
@@ -132,7 +132,7 @@ def test_deadlines_are_kept_while_many_are_made(core):
             heapq.heappush(heap, entry)
             if not event.is_set():
                 references.append(lambda: None)
-                _timers.timers._unread.append((entry[0] + 10**12, id, references[-1]))
+                _timers.timers.events.unread.append((entry[0] + 10**12, id, references[-1]))
 
         event = Event(3600, set_on_timeout=True)
         _timers.heapq = types.SimpleNamespace(heappush=heappush, heappop=heapq.heappop, heapify=heapq.heapify)
@@ -172,8 +172,8 @@ def test_restarts_leave_one_entry(core):
             event.restart_timeout()
             event.__init__(3600, set_on_timeout=True)
             event.clear()
-        until(lambda: _timers.timers._asleep.get("until", 1 << 64) < 1 << 63)
-        assert len(_timers.timers._heap) == 1, len(_timers.timers._heap)
+        until(lambda: _timers.timers.events.asleep.get("until", 1 << 64) < 1 << 63)
+        assert len(_timers.timers.events.heap) == 1, len(_timers.timers.events.heap)
 
     python(program, core)
 
@@ -189,13 +189,13 @@ def test_the_heap_drops_dead_events_in_order(core):
 
         numbers = random.Random(0)
         events = [Event(3600 + 100 * numbers.random(), set_on_timeout=True) for _ in range(3000)]
-        until(lambda: len(_timers.timers._heap) >= 2000)
+        until(lambda: len(_timers.timers.events.heap) >= 2000)
         del events[:2900]
         gc.collect()
         events += [Event(3600 + 100 * numbers.random(), set_on_timeout=True) for _ in range(6000)]
         events.append(Event(1800, set_on_timeout=True))  # the next deadline, for which the thread reads all
-        until(lambda: _timers.timers._asleep["until"] == deadline(events[-1]))
-        heap = list(_timers.timers._heap)
+        until(lambda: _timers.timers.events.asleep["until"] == deadline(events[-1]))
+        heap = list(_timers.timers.events.heap)
         assert all(heap[(i - 1) // 2] <= heap[i] for i in range(1, len(heap)))
         alive = [event for *_, reference in sorted(heap) if (event := reference()) is not None]
         assert alive == sorted(events, key=deadline)

@@ -107,7 +107,7 @@ def test_a_fork_in_c_is_noticed_at_the_next_use(core):
         before = Event(0.3, set_on_timeout=True)
         calls = []
         later = Event(3600, set_on_timeout=True)
-        until(lambda: _timers.timers._asleep.get("until", 1 << 64) < 1 << 63)
+        until(lambda: _timers.timers.events.asleep.get("until", 1 << 64) < 1 << 63)
         time.sleep(0.02)  # the thread rests: one that waits for the GIL may leave its mutex locked in the child
         pid = ctypes.PyDLL(None).fork()
         event = Event(0.01, set_on_timeout=True)

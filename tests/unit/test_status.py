@@ -166,7 +166,7 @@ def test_repr_is_one_short_line(Event):
 )
 def test_repr_rounds_what_is_left(Event, modules, monkeypatch, timeout, left, text):
     event = Event(timeout)
-    monkeypatch.setattr(modules._event, "monotonic_ns", lambda: deadline(event) - left)
+    monkeypatch.setattr(modules._event.clock, "now", lambda: deadline(event) - left)
     assert repr(event).endswith(f": unset, {text}>")
 
 

@@ -65,7 +65,7 @@ def load(plant=None, window=None, watch=lambda code: None):
     core.this_thread = lambda: (current.run.current,)
     core.exists = bool
     for module in core, several, event:
-        module.monotonic_ns = monotonic_ns
+        module.clock = SimpleNamespace(now=monotonic_ns)
     core._State.__setattr__ = _set_once
     core.EventCore._fe_state = SomeState(vars(core.EventCore)["_fe_state"])
     for name in ("_fe_children", "_fe_callbacks", "_fe_wakers"):
