@@ -14,7 +14,7 @@ class CoreEvent(Protocol):
     _fe_parents: tuple[Any, ...]
     _fe_name: str | None
     _fe_self_setting: bool
-    _fe_has_descriptor: bool
+    _fe_clear_wakes: bool
     _fe_has_options: bool
 
     def _fe_try_set(self, reason: object, pending: list[Any], only_if_expired: bool = False) -> None: ...
