@@ -17,6 +17,7 @@ NEEDS = {
     "redis": (["redis-server", "valkey-server"], "RedisEvents"),
     "postgres": (["postgres"], "PostgresEvents"),
     "spin": (["spin"], "the models in proofs/"),
+    "xvfb": (["xvfb-run"], "the window of tkinter on the page Windows and notebooks"),
     "faketime": (["faketime"], "a clock that jumps"),
 }
 

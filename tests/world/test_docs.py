@@ -1,7 +1,7 @@
 """The programs of the pages: each runs as written, in a process of its own, and prints what the page says.
 
 A block of Python is followed by its output, or prints nothing, or says in its fence why it does not run:
-`title="not run: …"`. A block that is a file of `examples/` is run by the tests of that folder.
+`title="not run: …"`. A cell of a notebook is run by test_notebooks.py. A block that is a file of `examples/` is run by the tests of that folder.
 """
 
 import ast
@@ -14,7 +14,7 @@ import sys
 from typing import NamedTuple
 
 import pytest
-from helpers import CORE_SWITCH, ROOT, TIMEOUT
+from helpers import CORE_SWITCH, ROOT, TIMEOUT, need
 
 DOCS = ROOT / "docs"
 REFERENCE = DOCS / "event-api.md"  # test_reference.py runs its examples
@@ -75,7 +75,7 @@ def test_no_program_of_a_page_is_forgotten(page):
         fence = match["fence"]
         assert fence.partition(" ")[0] in LANGUAGES, f"{name}: the language of {fence!r}"
         if fence.startswith("python"):
-            assert re.fullmatch(r'python( title="not run: .+")?', fence), f"{name}: {fence}"
+            assert re.fullmatch(r'python( title="(not run: .+|a cell)")?', fence), f"{name}: {fence}"
         included = INCLUDED.fullmatch(match["code"])
         assert not included or (ROOT / included[1]).exists(), name
     assert text(page).count("```") == sum(match[0].count("```") for _, match in blocks(page))
@@ -89,8 +89,11 @@ def test_program(core, program, tmp_path_factory):
     directory = tmp_path_factory.mktemp("e")  # a short name: there are sockets in it
     file = directory / "example.py"
     file.write_text(program.code, encoding="utf-8")
+    command = [sys.executable, "-W", "error", file]
+    if "tkinter" in program.code and sys.platform == "linux" and not os.environ.get("DISPLAY"):
+        command = [need("xvfb"), "-a", *command]
     done = subprocess.run(
-        [sys.executable, "-W", "error", file],
+        command,
         env={**os.environ, **CORE_SWITCH[core], "TMPDIR": str(directory)},
         capture_output=True,
         text=True,
