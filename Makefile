@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+GROUP ?= test
 IN = $(VENV)$(FOR)/bin/python
 
 .PHONY: help demo quick test test-all check style docs clean
@@ -23,7 +24,8 @@ test: announce install ## the same, on the wheel that is built from the sdist; t
 	$(IN) -m pytest $(ARGS)
 
 test-all: SAYS = sdist, wheel, a fresh $(VENV); then every test: processes, searches, other packages, too. Some twelve minutes.
-test-all: announce install-all ## every test: processes, searches and other packages, too; twelve minutes
+test-all: GROUP = test-all
+test-all: announce install ## every test: processes, searches and other packages, too; twelve minutes
 	$(IN) -m pytest tests $(ARGS)
 
 check: style docs dist ## check style, types, links and packages: before every commit

@@ -1,6 +1,6 @@
 # The targets behind those of the Makefile.
 
-.PHONY: announce install install-all test-more dist proofs # the last two are folders, too
+.PHONY: announce install test-more dist proofs # the last two are folders, too
 .NOTPARALLEL:
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 quietly = log=$$($(1) 2>&1) || { echo "$$log"; exit 1; } # shows what a command prints only if it fails
@@ -16,17 +16,14 @@ announce:
 	@$(PYTHON) tests/needs.py
 
 install $(VENV)/installed: $(VENV)/made
-	$(IN) -m pip install --quiet --only-binary :all: --group test
+	$(IN) -m pip install --quiet --only-binary :all: --group $(GROUP)
 	rm -rf dist/
 	$(call quietly,$(IN) -m build --outdir dist/ .)
 	$(IN) -m pip install --quiet --force-reinstall --no-deps dist/*.whl
 	@touch $(VENV)/installed
-install-all: install
-	$(IN) -m pip install --quiet --only-binary :all: --group test-all
 
-# After `make test`, of the others: .ci/run.
+# What `make test GROUP=test-all` leaves out: .ci/run.
 test-more: | $(VENV)/installed
-	$(IN) -m pip install --quiet --only-binary :all: --group test-all
 	$(IN) -m pytest $(filter-out tests/unit/ tests/__pycache__/,$(wildcard tests/*/)) $(ARGS)
 
 # The sources as they are, and the core beside them. Only a change of what is compiled installs again.
@@ -36,6 +33,7 @@ $(VENV)-quick/installed: $(VENV)-quick/made $(wildcard src/fastevent/_core_c.pyx
 	@touch $@
 
 # On what `make test` installed.
+soak ecosystem: GROUP = test-all
 soak faults proofs ecosystem: | $(VENV)/installed
 soak:
 	FASTEVENT_TEST_SCALE=$(or $(SCALE),10) $(IN) -m pytest tests/search tests/processes $(ARGS)
