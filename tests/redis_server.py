@@ -1,8 +1,6 @@
-"""A real Redis or Valkey server for the tests of RedisEvents, and what they share."""
+"""A real Redis or Valkey server for tests."""
 
-import gc
 import importlib
-import itertools
 import os
 import random
 import shutil
@@ -13,8 +11,9 @@ import time
 from contextlib import suppress
 
 import pytest
-from helpers import COMPLETE, TIMEOUT, import_over, need, until
+from helpers import COMPLETE, TIMEOUT, need
 
+MODULE, EVENTS = "fastevent.redis", "RedisEvents"
 BINARY = need("redis")
 redis = importlib.import_module("redis") if COMPLETE else pytest.importorskip("redis", reason="redis-py is not installed")
 
@@ -29,6 +28,8 @@ def free_port():
 
 class Server:
     """A server on a free port of 127.0.0.1, with a directory of its own."""
+
+    durable = "--appendonly", "yes"  # options: it keeps its data when it is killed
 
     def __init__(self, *options, settings=None):
         self.settings = [] if settings is None else [str(settings)]  # a file
@@ -56,6 +57,37 @@ class Server:
         """A client for a RedisEvents, which connects by itself; `admin` is the one that connects."""
         return redis.Redis(host="127.0.0.1", **{"port": self.port, **options})
 
+    def program(self):
+        """Return the beginning of a program, with `events`; its argument is the prefix."""
+        beginning = "import os, sys\nimport redis\nfrom fastevent.redis import RedisEvents\n"
+        return beginning + f"events = RedisEvents(redis.Redis(port={self.port}), prefix=sys.argv[1])\n"
+
+    def put(self, prefix, name, state):
+        """Store a state without a message."""
+        self.admin.set(prefix + name, state)
+
+    def get(self, prefix, name):
+        return self.admin.get(prefix + name)
+
+    def forget(self, prefix, name):
+        self.admin.delete(prefix + name)
+
+    def seconds_left(self, prefix, name):
+        return self.admin.ttl(prefix + name)
+
+    def publish(self, prefix, name):
+        self.admin.publish(prefix, name)
+
+    def count_connections(self):
+        return self.admin.info("clients")["connected_clients"]
+
+    def break_connections(self, *kinds):
+        for kind in kinds or ("pubsub", "normal"):
+            self.admin.client_kill_filter(_type=kind)
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
     def kill(self, keep_data=True):
         self.process.kill()
         self.process.wait(TIMEOUT)
@@ -68,66 +100,3 @@ class Server:
         self.process.wait(TIMEOUT)
         self.admin.connection_pool.disconnect()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
-def server():
-    server = Server()
-    yield server
-    server.end()
-
-
-@pytest.fixture
-def own_server():
-    servers = []
-
-    def make(*options, settings=None):
-        servers.append(Server(*options, settings=settings))
-        return servers[-1]
-
-    yield make
-    for server in servers:
-        server.end()
-
-
-@pytest.fixture
-def module(fastevent):
-    """`fastevent.redis` of that core."""
-    return import_over(fastevent, "fastevent.redis")
-
-
-@pytest.fixture
-def bridge_module(module, fastevent):
-    """`fastevent._bridge` of that core."""
-    return fastevent._bridge
-
-
-numbers = itertools.count()
-
-
-@pytest.fixture
-def prefix():
-    return f"test{next(numbers)}:"
-
-
-@pytest.fixture
-def bridge(module, server, prefix):
-    """Make a RedisEvents; without arguments, all have the same server and prefix."""
-    made = []
-
-    def make(client=None, **options):
-        made.append(module.RedisEvents(client or server.client(), **{"prefix": prefix, **options}))
-        return made[-1]
-
-    yield make
-    for events in made:
-        events._link.unsent.clear()  # the server may be gone
-        events.close()
-
-
-def until_collected(condition):
-    def is_true_now():
-        gc.collect()
-        return condition()
-
-    until(is_true_now)
