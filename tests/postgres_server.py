@@ -111,7 +111,8 @@ class Server:
 
     def seconds_left(self, prefix, name):
         left = "SELECT ceil(extract(epoch FROM expires - now())) FROM fastevent_events WHERE name = %s"
-        return int(self.ask(left, prefix + name)[0][0])
+        rows = self.ask(left, prefix + name)
+        return int(rows[0][0]) if rows else -1
 
     def publish(self, prefix, name):
         self.ask("SELECT pg_notify(%s, %s)", prefix, name)

@@ -38,7 +38,9 @@ def on_post_build(config, **_):
     public = [(module, importlib.import_module(module).__all__) for module in ("fastevent", "fastevent.debug")]
     names = [f"{module}.{name}" for module, exported in public for name in exported if not name.startswith("_")]
     names += [f"fastevent.Event.{name}" for name in dir(fastevent.Event) if not name.startswith("_") and name != "isSet"]
-    missing = [name for name in [*names, "fastevent.redis.RedisEvents"] if f'id="{name}"' not in reference]
+    for bridge in "fastevent.redis.RedisEvents", "fastevent.postgres.PostgresEvents":
+        names += [bridge, f"{bridge}.event", f"{bridge}.close"]
+    missing = [name for name in names if f'id="{name}"' not in reference]
     if missing:
         raise PluginError(f"the reference lacks {', '.join(missing)}")
     foreign = [page.name for page in site.glob("*.html") if 'src="http' in page.read_text(encoding="utf-8")]

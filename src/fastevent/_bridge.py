@@ -220,7 +220,11 @@ class _Link:
             if not names:
                 session.call(LIMIT, connection.ping)
 
-    def receive(self, name: str) -> None:
+    def receive(self, name: str | None) -> None:
+        if name is None:
+            self.stale = True
+            self.keeper.wake()
+            return
         event = self.events.get(name)
         if event is not None and not event._fe_entry.stored:
             self.request(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -34,8 +35,8 @@ class Connection(Protocol):
     def listen(self) -> None:
         """Subscribe to the names that are published. Return when that holds."""
 
-    def next_names(self, seconds: float) -> list[str]:
-        """Return names that have been published; none if there were none for so long."""
+    def next_names(self, seconds: float) -> Sequence[str | None]:
+        """Return names that have been published; none if there were none for so long. None among them may be any name."""
 
     def ping(self) -> None:
         """Return if the store answers."""
@@ -103,7 +104,8 @@ class Trouble:
             if is_refusal:
                 self.warn("%s refuses what is asked of it, trying again: %.500s", self.store.name, error)
             else:
-                self.warn("no connection to %s, trying again: %s: %.500s", self.store.name, type(error).__name__, error)
+                text = " ".join(str(error).split())
+                self.warn("no connection to %s, trying again: %s: %.500s", self.store.name, type(error).__name__, text)
 
     def end(self) -> None:
         if self._now:
