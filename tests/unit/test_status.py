@@ -294,3 +294,35 @@ def test_tree_of_a_deep_tree(Event, modules):
     root = event = Event()
     events = [event := event.child() for _ in range(2000)]
     assert len(modules.debug.tree(root).splitlines()) == len(events) + 1
+
+
+# Reads run nobody's code
+
+
+READS = {
+    "is_set": lambda event, core: core.is_set(event),
+    "flag": lambda event, core: event.flag,
+    "check_timeout": lambda event, core: core.check_timeout(event),
+    "remaining": lambda event, core: event.original("remaining")(event),
+    "status": lambda event, core: event.original("status")(event),
+    "repr": lambda event, core: repr(event),
+    "name": lambda event, core: event._fe_name,
+    "timeout": lambda event, core: event._timeout,
+    "reason": lambda event, core: event.original("reason").__get__(event),
+    "_start_time": lambda event, core: event._start_time,
+}
+
+
+@pytest.mark.parametrize("read", READS)
+@pytest.mark.parametrize("is_set", [False, True])
+def test_a_read_calls_nothing_that_a_subclass_overrides(modules, Event, read, is_set):
+    def forbidden(self, *arguments, **keywords):
+        raise AssertionError("a read has called it")
+
+    public = {name: forbidden for name in dir(Event) if not name.startswith("_") and name != "flag"}
+    Strict = type("Strict", (Event,), {**public, "original": staticmethod(lambda name: vars(Event)[name])})
+    parent = Event(50, set_on_timeout=True)
+    event = Strict(300, parents=[parent], name="strict", set_on_timeout=True)
+    if is_set:
+        parent.set("why")
+    READS[read](event, modules._core.EventCore)
