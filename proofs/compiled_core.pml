@@ -22,17 +22,10 @@
 #ifndef OWN
 #define OWN 0           /* waiters that wait until the event's own deadline */
 #endif
-#ifndef WAKE_ALL
-#define WAKE_ALL 0      /* 1: without the GIL. A set() wakes all. */
-#endif
 
 #define WAITERS (UNTIMED + TIMED + OWN)
 #ifndef WINDOW          /* how many waiters a set() wakes */
-#if WAKE_ALL
-#define WINDOW WAITERS
-#else
 #define WINDOW 1
-#endif
 #endif
 #define NONE WAITERS
 #define is_timed(w) (UNTIMED <= (w) && (w) < UNTIMED + TIMED)
@@ -337,11 +330,10 @@ leave:
         :: !is_woken
 #endif
 #ifdef BUG_PLACE_TWICE
-        :: !WAKE_ALL -> wake_pending(2)
+        :: wake_pending(2)
 #else
-        :: !WAKE_ALL -> wake_pending(1)
+        :: wake_pending(1)
 #endif
-        :: WAKE_ALL
         fi
     fi;
 #ifndef BUG_UNQUEUE_WITHOUT_MUTEX

@@ -67,8 +67,11 @@ static inline int64_t deadline_after(int64_t start, double seconds) {
     return nanoseconds < (double)(NEVER - start) ? start + (int64_t)nanoseconds : NEVER;
 }
 
-/* Shared fields and the mutex. With the GIL, it orders every access, and it is the mutex. Without it, a set() wakes all waiters
-   at once, since they can all run; with it, only the first ones, a WINDOW, since the others would only compete for the GIL. */
+/* How many waiters a set() wakes, because all of them would only compete: for the GIL, or for the event's mutex. Measured: fewer
+   are slower beside a thread that computes, more are slower if all are idle. */
+#define WINDOW 64
+
+/* Shared fields and the mutex. With the GIL, it orders every access, and it is the mutex. */
 #ifdef Py_GIL_DISABLED
 typedef PyMutex Mutex;
 #define load_pointer_acquire(pointer) _Py_atomic_load_ptr_acquire(pointer)
@@ -84,8 +87,6 @@ typedef PyMutex Mutex;
 #define lock_mutex(mutex) PyMutex_Lock(mutex)
 #define unlock_mutex(mutex) PyMutex_Unlock(mutex)
 #define reset_mutex(mutex) memset(mutex, 0, sizeof(Mutex))
-#define WAKE_ALL 1
-#define WINDOW INT_MAX
 #else
 typedef struct { char unused; } Mutex;
 #define load_pointer_acquire(pointer) (*(pointer))
@@ -101,8 +102,6 @@ typedef struct { char unused; } Mutex;
 #define lock_mutex(mutex) ((void)(mutex))
 #define unlock_mutex(mutex) ((void)(mutex))
 #define reset_mutex(mutex) ((void)(mutex))
-#define WAKE_ALL 0
-#define WINDOW 64 /* measured: a smaller one wakes slower beside a thread that computes, a larger one if all are idle */
 #endif
 
 /* How many more calls of Python functions fit into each other. */

@@ -22,7 +22,7 @@ does not:
    from a signal handler, a finalizer or a weakref callback at any point of any method.
    (test_faults: signal_storm, handlers_that_raise, finalizers)
 6. With the GIL, the GIL is the mutex: nothing inside gives it up. Without it, the mutex is one byte, a `PyMutex`.
-7. With the GIL, a set() wakes the first WINDOW pending waiters. Each waiter that a set() has woken wakes another one as it leaves, by
+7. A set() wakes the first WINDOW pending waiters. Each waiter that a set() has woken wakes another one as it leaves, by
    a return, an exception or a fork. So as long as a waiter is pending, one that was woken is on its way, or a later set() wakes more.
    (test_waiting: many_waiters_are_all_woken; test_waiting_signals: a_woken_waiter_that_raises_wakes_another)
 8. Other threads do not survive a fork. The first thread to take the mutex after one forgets their waiters (whose memory is lost with
@@ -67,7 +67,6 @@ cdef extern from "_core_c.h":
     const int64_t NEVER
     const double NO_TIMEOUT
     const int WINDOW
-    const bint WAKE_ALL
     const uint8_t HAS_SUBSCRIBERS
     const uint8_t HAS_OPTIONS
     const uint8_t SELF_SETTING
@@ -758,7 +757,7 @@ cdef bint wait_until(EventCore self, int64_t deadline, bint until_timeout) excep
         was_set = not waiter.queued or waiter.sets != self._sets
         if waiter.queued:
             dequeue(self, waiter)
-        elif not WAKE_ALL:
+        else:
             wake_pending(self, 1)  # it was woken: it hands its place on
         leave_wait(waiter)
         unlock_mutex(&self._mutex)

@@ -10,8 +10,8 @@ It behaves as `_core_c.pyx` does, by another algorithm; neither explains the oth
    (test_planted_bugs: a_planted_bug_is_found)
 3. Waking takes the waiter out of the dict, and only waiters of a period that is over are taken out. So a waiter that finds
    itself out of the dict knows that a set() woke it, whatever a clear() has done since.
-4. With the GIL, a set() wakes only the first waiters, because threads that all wait for the GIL slow each other down. Each
-   waiter that was woken wakes another one as it leaves, by a return or by an exception. Any later set() wakes some more.
+4. A set() wakes only the first waiters, because threads that all wait for the GIL slow each other down. Each waiter that was
+   woken wakes another one as it leaves, by a return or by an exception. Any later set() wakes some more.
    (test_planted_bugs: a_lost_place_is_found; test_waiting: a_second_set_wakes_more)
 5. A method that keeps a state across a call moves on, state by state, to the newest one before it drops it. Otherwise a long
    chain of states, which other threads have made meanwhile, would be freed by recursion. CPython 3.13 crashes at that; other
@@ -23,7 +23,6 @@ No lock is held at any point, so a signal handler, a finalizer or a weakref call
 
 from __future__ import annotations
 
-import sys
 from _thread import allocate_lock
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -48,8 +47,7 @@ from fastevent._process import at_fork, exists, this_thread
 from fastevent._time import LONGEST_WAIT, NEVER, Period, begin_wait, clock, deadline_after, event_seconds, wait_seconds
 
 _NEXT = "next"  # the only key of `_State.next`; without the GIL, get() may not find it yet although the dict is no longer empty
-_WAKE_ALL = not getattr(sys, "_is_gil_enabled", lambda: True)()
-_WINDOW = sys.maxsize if _WAKE_ALL else 64  # how many waiters one set() wakes
+_WINDOW = 64  # how many waiters one set() wakes
 
 _waits: Any = local()  # its `__dict__` maps the waiters of this thread, also of its signal handlers, to what they wait for
 
@@ -83,8 +81,8 @@ def _wake(waiters: _Waiters, count: int) -> None:
     """Wake up to *count* waiters of a period that is over."""
     while count > 0 and waiters:
         try:
-            first = list(waiters) if _WAKE_ALL else list(islice(waiters, count))
-        except RuntimeError:  # a finalizer has changed the dict in between
+            first = list(islice(waiters, count))
+        except RuntimeError:  # a finalizer or another thread has changed the dict in between
             continue
         for waiter in first:
             waiter.wake()
@@ -317,7 +315,7 @@ class EventCore:
 
     def _fe_leave(self, waiters: _Waiters, waiter: _Waiter) -> None:
         _waits.__dict__.pop(waiter, None)
-        if waiters.pop(waiter, waiter) is waiter and not _WAKE_ALL and self._fe_is_over(waiters):
+        if waiters.pop(waiter, waiter) is waiter and self._fe_is_over(waiters):
             _wake(waiters, 1)  # it was woken: it hands its place on
 
     def _fe_is_over(self, waiters: _Waiters) -> bool:

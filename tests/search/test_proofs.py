@@ -17,7 +17,7 @@ SEARCHES = {
         "TIMED=0 OWN=1 RESTARTERS=1",
         "TIMED=2 WINDOW=2",
         "SETTERS=2 CLEARERS=2",
-        "SETTERS=2 WAKE_ALL=1",
+        "SETTERS=2",
     ],
     "store_buffers": [""],
     "shared": ["KILLED=3"],

@@ -7,7 +7,7 @@ import time
 import weakref
 
 import pytest
-from helpers import HAS_GIL, TIMEOUT, Threads, deadline, python, until, until_waiting
+from helpers import TIMEOUT, Threads, deadline, python, until, until_waiting
 
 SECOND = 10**9
 
@@ -215,7 +215,6 @@ def test_many_waiters_wake_none_that_comes_later(Event):
 
 
 @pytest.mark.core("py")  # no exception comes in between in the compiled core
-@pytest.mark.skipif(not HAS_GIL, reason="without the GIL, a set() wakes all")
 def test_a_second_set_wakes_more(core):
     """An exception that ends a thread anywhere may lose its place in the window."""
 
@@ -242,40 +241,6 @@ def test_a_second_set_wakes_more(core):
         print(answers == [True] * len(threads))
 
     assert python(program, core, WINDOW) == "True\n"
-
-
-@pytest.mark.core("py")  # what wakes is no Python function in the compiled core
-@pytest.mark.skipif(HAS_GIL, reason="with the GIL, waiters wake each other")
-def test_a_set_alone_wakes_all(core):
-    """If each of many waiters went through all others as it leaves, they would be woken minutes late."""
-
-    def program():
-        import threading
-
-        from helpers import until_waiting
-
-        from fastevent import Event, _core_py
-
-        event, calls = Event(), []
-        threads = [threading.Thread(target=event.wait) for _ in range(50)]
-        for thread in threads:
-            thread.start()
-        until_waiting(event, len(threads))
-
-        def wake(waiters, count):
-            calls.append(count)
-            pending = list(waiters)
-            waiters.clear()
-            for waiter in pending:
-                waiter.wake()
-
-        _core_py._wake = wake
-        event.set()
-        for thread in threads:
-            thread.join()
-        print(len(calls))
-
-    assert python(program, core) == "1\n"
 
 
 # The event's own timeout
