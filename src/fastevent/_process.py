@@ -244,7 +244,8 @@ EVENTS, CALLBACKS, BRIDGES, THREADS, SHARED = range(5)
 _exits: dict[int, list[Function]] = {stage: [] for stage in (EVENTS, CALLBACKS, BRIDGES, THREADS, SHARED)}
 _left: dict[int, deque[int]] = {}  # by generation, the stages that are still to come
 _finalizers: dict[str, tuple[int, Any]] = {}  # by package, in which generation it was registered, and what was
-_PACKAGES = "multiprocessing", "billiard", "multiprocess"
+#: Packages that start processes in the same way, and copies of it.
+PACKAGES = "multiprocessing", "billiard", "multiprocess"
 
 
 def at_exit(stage: int, function: Function) -> None:
@@ -263,7 +264,7 @@ def expect_exit() -> None:
         atexit.register(_at_exit)
     elif _registered.setdefault(number, me := object()) is me:  # by one thread: `atexit` of 3.13t is not for several
         atexit.register(_at_exit)
-    for package in _PACKAGES:
+    for package in PACKAGES:
         util: Any = sys.modules.get(f"{package}.util")
         if util is not None:
             registered, finalizer = _finalizers.get(package, (-1, None))
@@ -275,7 +276,7 @@ def expect_exit() -> None:
 
 def processes() -> list[Any]:
     """Return the objects for this process of `multiprocessing` and its copies, if it is a child of theirs."""
-    modules: list[Any] = [sys.modules.get(f"{package}.process") for package in _PACKAGES]
+    modules: list[Any] = [sys.modules.get(f"{package}.process") for package in PACKAGES]
     present = [module.current_process() for module in modules if module is not None]
     return [process for process in present if process._parent_pid is not None]
 

@@ -6,8 +6,9 @@ import os
 import signal
 import sys
 import threading
-from _thread import allocate_lock
+from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 from weakref import ref
@@ -15,7 +16,7 @@ from weakref import ref
 from fastevent._callbacks import in_helper
 from fastevent._core import EventCore
 from fastevent._notify import call_in_helper, call_now, set_and_notify
-from fastevent._process import EVENTS, Token, at_exit, expect_exit, generation, processes
+from fastevent._process import EVENTS, PACKAGES, Token, at_exit, at_fork, expect_exit, generation
 from fastevent._time import begin_wait
 
 _E = TypeVar("_E", bound=EventCore)
@@ -85,20 +86,20 @@ class Block(Generic[_E]):
         present: Any = signal.getsignal(number)
         if present == signal.SIG_IGN:
             return  # by `nohup`, or by a shell that has started the program in the background: it stays ignored
-        is_ours = isinstance(present, _Handler) and present.is_here() and present.blocks()
-        handler = present if is_ours else _Handler(present)
+        is_ours = isinstance(present, _Handler) and present.blocks()
+        handler = present if is_ours else _Handler(number, present)
         self._handlers[number] = handler  # first, so that what follows is undone if a signal handler raises in between
         handler.add(self)
         if handler is not present:
+            _installed[number] = handler
             signal.signal(number, handler)
 
     def _close(self) -> None:
         for number, handler in list(self._handlers.items()):
             handler.remove(self)
             # One that the program has installed inside of the block stays.
-            present: Any = signal.getsignal(number)
-            if present is handler and not handler.blocks():
-                signal.signal(number, handler.before)
+            if not handler.blocks():
+                handler.restore()
             self._handlers.pop(number, None)
 
     def take(self, name: str) -> bool:
@@ -114,11 +115,13 @@ class Block(Generic[_E]):
 class _Handler:
     """The handler of a signal, for all blocks that are open; the last one to end restores the handler *before*."""
 
-    def __init__(self, before: Any) -> None:
-        self.before = before
+    def __init__(self, number: signal.Signals, before: Any) -> None:
+        self._number = number
+        self._before = before
         # Weak references: if an exception comes as a block is about to leave, its handler stays, and does nothing of its own.
         self._blocks: dict[ref[Block[Any]], None] = {}
-        self._processes = processes()
+        self._came_in = -1  # the process in which the last signal came
+        self._packages: set[str] = set()  # whose children call `act_in_child()`
 
     def blocks(self) -> list[Block[Any]]:
         """Return the blocks that are open."""
@@ -130,30 +133,68 @@ class _Handler:
     def remove(self, block: Block[Any]) -> None:
         self._blocks.pop(ref(block), None)
 
-    def is_here(self) -> bool:
-        """Return whether it was made in this process, or in one that went on in this by `os.fork()`."""
-        return processes() == self._processes
+    def restore(self) -> None:
+        """Restore the handler before, unless the program has installed one of its own in the block."""
+        present: Any = signal.getsignal(self._number)
+        if present is self:
+            signal.signal(self._number, self._before)
+        if _installed.get(self._number) is self:
+            _installed.pop(self._number, None)
+
+    def act_in_child(self) -> None:
+        """Act as before the blocks in a child of `multiprocessing`, which `terminate()` must be able to end."""
+        self._blocks.clear()
+        self.restore()
+        if self._came_in == os.getpid():  # before the package had begun with the child
+            signal.raise_signal(self._number)
+
+    def expect_children(self) -> None:
+        """See to it that a child that is about to be forked calls `act_in_child()` if it is one of `multiprocessing`."""
+        for package in PACKAGES:
+            if f"{package}.process" in sys.modules and package not in self._packages:
+                util = import_module(f"{package}.util")  # which billiard imports in the child alone
+                util.register_after_fork(self, _Handler.act_in_child)
+                self._packages.add(package)
 
     def __call__(self, number: int, frame: Any) -> None:
-        if not self.is_here():  # but in a child of `multiprocessing`, which `terminate()` must be able to end
-            signal.signal(number, self.before)
-            self._act_as_before(number, frame)
-            return
-        taken = [block.take(signal.Signals(number).name) for block in self.blocks()]
+        self._came_in = os.getpid()
+        taken = [block.take(self._number.name) for block in self.blocks()]
         if not any(taken):
             self._act_as_before(number, frame)
 
     def _act_as_before(self, number: int, frame: Any) -> None:
         """Do what the signal did before the blocks."""
-        if callable(self.before):
-            self.before(number, frame)
-        elif self.before == signal.SIG_DFL:
+        if callable(self._before):
+            self._before(number, frame)
+        elif self._before == signal.SIG_DFL:
             present = signal.getsignal(number)
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
             if number not in _HARMLESS and sys.platform != "win32":
                 os._exit(128 + number)  # process 1 of a container, for which the kernel discards default actions
             signal.signal(number, present)
+
+
+_installed: dict[signal.Signals, _Handler] = {}
+_masks: dict[int, Any] = {}  # by the thread that forks, which signals it had blocked before
+
+
+def _before_fork() -> None:
+    if _installed:
+        for handler in list(_installed.values()):
+            handler.expect_children()
+        # Python forgets, in the child, signals that came before its own functions were called there.
+        _masks[get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, list(_installed))
+
+
+def _after_fork() -> None:
+    mask = _masks.get(get_ident())
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        _masks.pop(get_ident(), None)
+
+
+at_fork(before=_before_fork, in_parent=_after_fork, in_child=_after_fork)
 
 
 class _Calls:

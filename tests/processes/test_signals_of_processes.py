@@ -52,6 +52,75 @@ def test_a_child_of_a_package_acts_as_before_the_block(core, package):
 
 
 @forks
+@PACKAGES
+def test_a_child_that_has_not_begun_is_ended(core, package):
+    """`terminate()` comes while the package prepares the child."""
+    pytest.importorskip(package)
+
+    def program():
+        import importlib
+        import signal
+        import sys
+        import time
+        import warnings
+
+        from fastevent import Event
+
+        warnings.simplefilter("ignore")
+        package = importlib.import_module(sys.argv[1])
+        context = package if package.__name__ == "billiard" else package.get_context("fork")
+        with Event() as stop, stop.set_on_signals():
+            for number in range(40):
+                process = context.Process(target=time.sleep, args=(60,))
+                process.start()
+                end = time.perf_counter() + number * 0.0001
+                while time.perf_counter() < end:
+                    pass
+                process.terminate()
+                process.join(30)
+                assert process.exitcode == -signal.SIGTERM, (number, process.exitcode)
+            assert not stop.is_set() and not signal.pthread_sigmask(signal.SIG_BLOCK, [])
+            signal.raise_signal(signal.SIGTERM)
+            assert stop.is_set()
+
+    python(program, core, package)
+
+
+@forks
+def test_a_child_ends_while_it_runs_no_python(core):
+    """A handler of Python would wait for the end of the call in C."""
+
+    def program():
+        import multiprocessing
+        import signal
+        import time
+        import warnings
+
+        from fastevent import Event
+
+        warnings.simplefilter("ignore")
+
+        def work(begun):
+            begun.set()
+            sum(range(10**12))
+
+        with Event() as stop, stop.set_on_signals():
+            context = multiprocessing.get_context("fork")
+            begun = context.Event()
+            process = context.Process(target=work, args=(begun,))
+            process.start()
+            assert begun.wait(60)
+            time.sleep(0.1)
+            process.terminate()
+            process.join(30)
+            code = process.exitcode
+            process.kill()
+        assert code == -signal.SIGTERM, code
+
+    python(program, core)
+
+
+@forks
 def test_a_block_in_a_child_of_a_package_is_its_own(core):
     def program():
         import multiprocessing
@@ -66,7 +135,16 @@ def test_a_block_in_a_child_of_a_package_is_its_own(core):
         def work():
             with Event().set_on_signals() as own:
                 signal.raise_signal(signal.SIGTERM)
-                sys.exit(3 if own.reason == "SIGTERM" and not stop.is_set() else 4)
+                assert own.reason == "SIGTERM" and not stop.is_set() and not seen
+                signal.raise_signal(signal.SIGTERM)
+                assert len(seen) == 1
+                own.clear()
+                signal.raise_signal(signal.SIGTERM)
+                assert own.reason == "SIGTERM" and len(seen) == 1
+            sys.exit(3)
+
+        seen = []
+        signal.signal(signal.SIGTERM, lambda *_: seen.append(None))
 
         with Event() as stop, stop.set_on_signals():
             process = multiprocessing.get_context("fork").Process(target=work)
@@ -143,6 +221,7 @@ def test_threads_stop_at_the_exit(core):
     """They are no daemons, so the exit waits for them before the functions of `atexit` run."""
 
     def program():
+        import os
         import threading
 
         from fastevent import Event
@@ -151,12 +230,12 @@ def test_threads_stop_at_the_exit(core):
 
         def work():
             stop.wait()
-            print("stopped:", stop.reason)
+            os.write(1, f"stopped: {stop.reason}\n".encode())
 
-        stop.callback(print, "callback")
+        stop.callback(os.write, 1, b"callback\n")
         stop.set_at_exit()
         threading.Thread(target=work).start()
-        print("main ends")
+        os.write(1, b"main ends\n")
 
     lines = python(program, core).splitlines()
     assert lines[0] == "main ends" and sorted(lines[1:]) == ["callback", "stopped: the program ends"]
