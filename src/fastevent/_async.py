@@ -15,13 +15,20 @@ from fastevent._notify import Waker, expire, subscribe, unsubscribe
 from fastevent._process import log, this_thread
 from fastevent._time import NEVER, clock, deadline_after, wait_seconds
 
+_in_trio_task: Any = None  # trio's own question, once trio has been imported
+
 
 def running_trio() -> Any:
     """Return the module `trio` if a task of it runs here, otherwise None. Its guest mode has a running asyncio, too."""
-    trio = sys.modules.get("trio")
-    # It has no such function while it is being imported.
-    in_trio_task = getattr(getattr(trio, "lowlevel", None), "in_trio_task", None)
-    return trio if in_trio_task is not None and in_trio_task() else None
+    global _in_trio_task
+    if _in_trio_task is None:
+        trio = sys.modules.get("trio")
+        if trio is None:
+            return None
+        _in_trio_task = getattr(getattr(trio, "lowlevel", None), "in_trio_task", None)  # missing while trio is being imported
+        if _in_trio_task is None:
+            return None
+    return sys.modules["trio"] if _in_trio_task() else None
 
 
 def running_task(caller: str) -> tuple[Any, Any]:
@@ -114,7 +121,7 @@ class AsyncioWatch(Watch):
     __slots__ = ("_current_task", "_loop")
 
     def __init__(self, event: EventCore, loop: Any, task: Any, deadline: int | None = None) -> None:
-        super().__init__(event, task, deadline)
+        Watch.__init__(self, event, task, deadline)
         self._loop = loop
         self._current_task = sys.modules["asyncio"].current_task
 

@@ -289,18 +289,18 @@ class Event(EventCore, ThreadingEvent):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         _tasks.set_at_end(self, error)
 
-    async def __aenter__(self: _E) -> _E:
+    def __aenter__(self: _E) -> Coroutine[Any, Any, _E]:
         """Return the event, for `async with event:` in `asyncio` or `trio`. The block owns the event: leaving sets it.
 
         If the event is set or its own timeout passes, the body is cancelled, and `EventCancelled` or `EventTimeout` is raised
         in place of the cancellation. To listen to an event that others share, use `async with event.child():`.
         """
-        return await _tasks.enter_async(self)  # type: ignore[no-any-return]
+        return _tasks.enter_async(self)
 
-    async def __aexit__(
+    def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await _tasks.leave_async(self, error)
+    ) -> Coroutine[Any, Any, None]:
+        return _tasks.leave_async(self, error)
 
     @_Attribute
     def _event(self) -> threading.Event:

@@ -40,17 +40,22 @@ async def enter_async(event: EventCore) -> Any:
 
 async def leave_async(event: EventCore, error: BaseException | None) -> None:
     """End the innermost `async with event:` of the running task."""
+    # A block is one of the event's wakers. Several tasks may share an event, and a task may enter it again in the block.
+    blocks = [waker for waker in list(event._fe_wakers) if isinstance(waker, _Block)]
+    block = blocks[0] if len(blocks) == 1 else _innermost(blocks)
+    block.stop()
+    block.leave(error)
+
+
+def _innermost(blocks: list[Any]) -> Any:
+    """Return the innermost of the *blocks* that is the running task's."""
     trio = running_trio()
     try:
         task = running_task("async with event:")[1] if trio is None else trio.lowlevel.current_task()
     except RuntimeError:
         task = None
-    # A block is one of the event's wakers. Several tasks may share an event, and a task may enter it again in the block.
-    blocks = [waker for waker in reversed(list(event._fe_wakers)) if isinstance(waker, _Block)]
     own = [block for block in blocks if block.task is task]
-    block = (own or blocks)[0]  # a generator that was not run to its end is closed by another task
-    block.stop()
-    block.leave(error)
+    return (own or blocks)[-1]  # a generator that was not run to its end is closed by another task
 
 
 class _Block:
@@ -100,7 +105,7 @@ class _AsyncioBlock(_Block, AsyncioWatch):
     waiter = None
 
     def __init__(self, event: EventCore, loop: Any, task: Any) -> None:
-        super().__init__(event, loop, task)
+        AsyncioWatch.__init__(self, event, loop, task)
         self._error = None
         self._requests = _cancelling(task)
 
