@@ -1,7 +1,7 @@
 """The programs of the pages: each runs as written, in a process of its own, and prints what the page says.
 
 A block of Python is followed by its output, or prints nothing, or says in its fence why it does not run:
-`title="not run: …"`. A cell of a notebook is run by test_notebooks.py. A block that is a file of `examples/` is run by the tests of that folder.
+`title="not run: …"`. A cell of a notebook is run by test_notebooks.py, and a file of `examples/` by the tests of that folder.
 """
 
 import ast

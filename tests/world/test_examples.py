@@ -1,5 +1,6 @@
 """The programs of `examples/`: each runs as a person would run it, over both cores."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -12,13 +13,14 @@ from helpers import CORE_SWITCH, ROOT, TIMEOUT
 EXAMPLES = ROOT / "examples"
 
 
-def start(core, name, *arguments):
+def start(core, name, *arguments, **options):
     return subprocess.Popen(
         [sys.executable, EXAMPLES / name, *arguments],
         env={**os.environ, **CORE_SWITCH[core]},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        **options,
     )
 
 
@@ -34,6 +36,7 @@ def test_every_example_is_run():
         "crawler.py",
         "engine.py",
         "machines.py",
+        "pool.py",
         "server.py",
         "service.py",
     }
@@ -56,6 +59,21 @@ def test_the_crawler_keeps_its_deadlines(core):
 
 def test_the_server_cancels_work_when_its_client_leaves(core):
     assert end(start(core, "server.py")) == "answer: 5\nwork for 1000000 cancelled: the client left\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_ctrl_c_stops_the_pool_under_every_start_method(core, method):
+    """As a terminal sends it: to all processes of the group."""
+    process = start(core, "pool.py", method, start_new_session=True)
+    assert process.stdout.readline() == "1 of 200\n"
+    os.killpg(process.pid, signal.SIGINT)
+    assert end(process).endswith("stopped: SIGINT\n")
+
+
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_the_first_error_stops_the_pool(core, method):
+    assert end(start(core, "pool.py", method, "broken")).endswith("stopped: item 3 is broken\n")
 
 
 def test_the_board_shows_its_groups(core):
