@@ -3,6 +3,7 @@
 # ruff: noqa: F401, F811  # fixtures are imported
 
 import gc
+import os
 import re
 import signal
 import socket
@@ -13,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
-from helpers import TIMEOUT, until
+from helpers import TIMEOUT, python, until
 from stores import Events, bridge, bridge_module, module, own_server, prefix, server, store, until_collected
 
 
@@ -216,6 +217,95 @@ def test_ten_thousand_names(bridge, server):
     assert all(event.wait(TIMEOUT) and event.reason == event.name for event in theirs)
     del ours, theirs, event
     until_collected(lambda: not (here._link.unsent or here._link.events or there._link.events))
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no SIGSTOP")
+def test_a_server_that_is_stopped(fastevent, bridge_module, module, bridge, own_server, monkeypatch):
+    monkeypatch.setattr(module, "REPLY", 1.0)
+    monkeypatch.setattr(bridge_module, "LIMIT", 1.0)
+    monkeypatch.setattr(fastevent._session, "LIMIT", 1.0)
+    monkeypatch.setattr(bridge_module, "SILENCE", 1.0)
+    server = own_server()
+    here, there = bridge(server.client()), bridge(server.client())
+    event, seen = here.event("run"), there.event("run")
+    assert here.connected.wait(TIMEOUT) and there.connected.wait(TIMEOUT)
+    server.signal(signal.SIGSTOP)
+    try:
+        event.set("meanwhile")
+        until(lambda: not (here.connected.is_set() or there.connected.is_set()))
+    finally:
+        server.signal(signal.SIGCONT)
+    assert seen.wait(TIMEOUT) and seen.reason == "meanwhile"
+    assert here.connected.wait(TIMEOUT) and there.connected.wait(TIMEOUT)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no SIGSTOP")
+def test_exit_with_a_server_that_is_stopped(core, own_server):
+    server = own_server()
+    program = """
+import logging, time
+logging.disable()
+event = events.event("run")
+assert events.connected.wait(60)
+os.kill(int(sys.argv[2]), __import__("signal").SIGUSR1)
+time.sleep(1)
+event.set("why")
+print(time.time())
+"""
+    stopped = threading.Event()
+    before = signal.signal(signal.SIGUSR1, lambda *_: (server.signal(signal.SIGSTOP), stopped.set()))
+    try:
+        out = []
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(python, server.program() + program, core, "test:", os.getpid())
+            until(lambda: stopped.is_set() or done.done())  # in this thread, which handles the signal
+            out.append(done.result())
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        server.signal(signal.SIGCONT)
+    assert stopped.is_set() and time.time() - float(out[0]) < 12
+
+
+def test_ten_thousand_set_while_it_is_away(bridge, own_server):
+    server = own_server()
+    here, there = bridge(server.client()), bridge(server.client())
+    assert here.connected.wait(TIMEOUT)
+    with ThreadPoolExecutor(16) as pool:
+        ours, theirs = (list(pool.map(events.event, map(str, range(10_000)))) for events in (here, there))
+    server.kill(keep_data=False)
+    until(lambda: not here.connected.is_set())
+    for event in ours[::2]:
+        event.set(event.name)
+    server.start()
+    assert all(event.wait(TIMEOUT) and event.reason == event.name for event in theirs[::2])
+    assert here.connected.wait(TIMEOUT) and not any(event.is_set() for event in (*ours[1::2], *theirs[1::2]))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.skipif(sys.implementation.name == "pypy", reason="PyPy crashes if a thread is started in a hook of fork()")
+def test_sixty_four_processes(core, own_server):
+    program = """
+import multiprocessing
+
+context = multiprocessing.get_context("fork")
+go = events.event("go")
+
+def work(number):
+    go.wait(60)
+    events.event(f"worker {number}").set(str(go.reason))
+
+workers = [context.Process(target=work, args=(number,)) for number in range(64)]
+for worker in workers:
+    worker.start()
+answers = [events.event(f"worker {number}") for number in range(64)]
+go.set("now")
+assert all(answer.wait(60) and answer.reason == "now" for answer in answers)
+for worker in workers:
+    worker.join(60)
+    assert worker.exitcode == 0
+print("done")
+"""
+    assert python(own_server().program() + program, core, "test:") == "done\n"
 
 
 @pytest.mark.parametrize("junk", ["set", "[" * 50_000, "[]", '{"timed_out": true}', '"reason"', "x" * 1_000_000], ids=len)
