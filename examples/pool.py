@@ -1,8 +1,10 @@
-"""A pool of processes that stops on Ctrl-C, at the first error and at a deadline, and shows how far it is.
+"""A pool of processes that stops on Ctrl-C, at the first error and at a deadline.
 
     python examples/pool.py                 # press Ctrl-C
     python examples/pool.py spawn           # with another start method: fork, forkserver or spawn
     python examples/pool.py fork broken     # one item raises an exception
+
+It prints how far it is, and at the end why it stopped.
 """
 
 import multiprocessing
