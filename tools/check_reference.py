@@ -35,7 +35,9 @@ def on_post_build(config, **_):
 
     site = Path(config["site_dir"])
     reference = (site / "reference.html").read_text(encoding="utf-8")
-    public = [(module, importlib.import_module(module).__all__) for module in ("fastevent", "fastevent.debug")]
+    public = [
+        (module, importlib.import_module(module).__all__) for module in ("fastevent", "fastevent.debug", "fastevent.testing")
+    ]
     names = [f"{module}.{name}" for module, exported in public for name in exported if not name.startswith("_")]
     names += [f"fastevent.Event.{name}" for name in dir(fastevent.Event) if not name.startswith("_") and name != "isSet"]
     for bridge in "fastevent.redis.RedisEvents", "fastevent.postgres.PostgresEvents":

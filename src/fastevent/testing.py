@@ -61,7 +61,9 @@ class FrozenClock:
             self._moving.give_back(me)
 
     def __enter__(self) -> FrozenClock:
-        if not _claim.take(self):
+        if self._moving.holder is self:
+            raise RuntimeError("the block of this clock is over: call frozen_clock() once more")
+        if _claim.holder is self or not _claim.take(self):
             raise RuntimeError("the clock is frozen already: only one block of frozen_clock() can be open in a process")
         try:
             freeze(monotonic_ns())

@@ -1,15 +1,13 @@
-"""What an event says about itself: its times, status(), repr(), its name, and what `fastevent.debug` shows."""
+"""What an event says about itself: its times, status(), repr() and its name; and that this runs no code of others."""
 
 import _thread
-import gc
-import logging
 import re
 import threading
 from decimal import Decimal
 from math import inf
 
 import pytest
-from helpers import TIMEOUT, Threads, deadline, python, self_setting, until, until_deadline, until_waiting
+from helpers import TIMEOUT, Threads, deadline, self_setting, until, until_deadline, until_waiting
 
 # remaining()
 
@@ -204,96 +202,6 @@ def test_a_subclass_has_attributes_of_its_own(fastevent):
         task.check()
     del task.name, task.timeout, task.reason
     assert (task.name, task.timeout, task.reason) == (None, 50.0, "over")
-
-
-# debug.LoggedEvent
-
-
-def test_a_logged_event_logs_every_change(core):
-    def program():
-        import logging
-        import sys
-
-        logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(name)s %(levelname)s %(message)s")
-        from fastevent import Event
-        from fastevent.debug import LoggedEvent
-
-        parent = Event()
-        event = LoggedEvent(parents=[parent], name="job")
-        event.set("by hand")
-        event.set()
-        event.clear()
-        event.clear()
-        parent.set("by its parent")
-        timed = LoggedEvent(0.01, set_on_timeout=True, name="job")
-        timed.wait()
-
-    lines = python(program, core).splitlines()  # at exit, pending callbacks are called
-    texts = ["set: by hand>", "unset>", "set: by its parent>", "set: timed out after 0.01 s: job>"]
-    for line, text in zip(lines, texts, strict=True):
-        assert line.startswith("fastevent INFO <fastevent.debug.LoggedEvent 'job' at ") and text in line
-        assert 0 <= float(re.search(r"in thread '[^']+', after (\d+\.\d{6}) s$", line)[1]) < TIMEOUT
-    assert "in thread 'MainThread'" in lines[0] and "in thread 'fastevent callbacks'" in lines[3]
-
-
-def test_a_logged_event_logs_a_set_during_clear(modules, caplog):
-    class Logged(modules.debug.LoggedEvent):
-        then = None
-
-        def _fe_read(self):
-            state, then, self.then = super()._fe_read(), self.then, None
-            if then:
-                then()
-            return state
-
-    caplog.set_level(logging.INFO)
-    event = Logged()
-    event.then = event.set
-    event.clear()
-    event.set("once more")
-    assert "set: once more" in caplog.text
-
-
-# debug.tree()
-
-
-def test_tree_shows_all_events_below(Event, modules):
-    root = Event(name="root")
-    part = root.child(300, name="part")
-    leaf = part.child(name="leaf")
-    other = Event(parents=[root, part], name="other")
-    plain = root.child()
-    with Threads(leaf.wait):
-        until_waiting(leaf)
-        lines = modules.debug.tree(root).splitlines()
-        part.set("enough")
-    assert lines[0] == "root: unset"
-    assert re.fullmatch(r"  part: unset, (300|299) s left", lines[1])
-    assert re.fullmatch(r"    leaf: unset, waiting: Thread-\d+ \(run\)", lines[2])
-    assert lines[3:] == ["    other: unset", "  other: unset (see above)", f"  Event at {id(plain):#x}: unset"]
-    assert modules.debug.tree(part).splitlines() == ["part: set: enough", "  leaf: set: enough", "  other: set: enough"]
-    assert other.is_set()
-
-
-def test_tree_forgets_dropped_events(Event, modules):
-    root = Event(name="root")
-    root.child()
-    gc.collect()
-    assert modules.debug.tree(root) == "root: unset"
-
-
-def test_tree_sets_nothing(Event, modules, no_timers):
-    root = Event(name="root")
-    child = root.child(300, name="child")
-    child.restart_timeout(0)
-    assert modules.debug.tree(root) == "root: unset\n  child: unset, timed out after 0 s"
-    assert not child.is_set()
-
-
-def test_tree_of_a_deep_tree(Event, modules):
-    root = event = Event()
-    events = [event := event.child() for _ in range(2000)]
-    assert len(modules.debug.tree(root).splitlines()) == len(events) + 1
 
 
 # Reads run nobody's code
