@@ -71,7 +71,7 @@ def dump_on(signum: int, file: Any = None) -> None:
     """Call `dump(file)` at each signal *signum*, in whatever the main thread waits: `kill -USR1 PID` shows what for.
 
     A `wait()`, `time.sleep()`, `join()` or event loop that the signal interrupts goes on afterwards. If the file cannot be
-    written to, nothing happens. The handler that the signal had is replaced; `signal.signal()` can restore it.
+    written to, nothing happens. A signal that comes while the text is being written adds no other. The handler that the signal had is replaced; `signal.signal()` can restore it.
 
     On Windows no other process can send a signal, so it accepts SIGBREAK (Ctrl-Break) and SIGINT alone, and Python handles
     these when the main thread is not in `time.sleep()`. A thread that calls `dump()` needs no signal.
@@ -85,11 +85,17 @@ def dump_on(signum: int, file: Any = None) -> None:
             f"no process of Windows can send {signum!r}: dump_on(signal.SIGBREAK) for Ctrl-Break, or call dump() in a thread"
         )
 
+    writing: dict[int, object] = {}  # by process, because another thread may fork meanwhile
+
     def show(number: int, frame: FrameType | None) -> None:
+        if writing.setdefault(os.getpid(), me := object()) is not me:
+            return  # handlers that interrupt each other would use up the stack
         try:
             dump(file)
         except (OSError, ValueError):  # a closed pipe must not end the program
             pass
+        finally:
+            writing.clear()
 
     signal.signal(signum, show)
 
