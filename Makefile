@@ -1,4 +1,4 @@
-# Needed are Python with its venv module and a C compiler; everything else is installed into a virtual environment here.
+# You need Python with its venv module and a C compiler. Everything else is installed into a virtual environment here.
 # PYTHON=python3.13 takes another interpreter, VENV=.venv-3.13 another place for the environment, ARGS="-k wait -x" go to pytest.
 
 PYTHON ?= python3

@@ -83,15 +83,14 @@ class Event(EventCore, ThreadingEvent):
     `WORKFLOW_CORE_EVENT_DEFAULT_TIMEOUT` is set. With *set_on_timeout* the event is self-setting: it is set at its deadline,
     with an `EventTimeout` as the reason.
 
-    *parents* are other events. When one of them is set, this event is set for the same reason, before the parent's `set()`
-    returns; if a parent is set already, it is set from the start. It keeps its parents alive; they do not keep it alive.
-    Parents are named when an event is made, so there are no cycles.
+    *parents* are other events, plain `threading.Event` objects among them. When one of them is set, this event is set for the
+    same reason, before the parent's `set()` returns; if a parent is set already, it is set from the start. It keeps its parents
+    alive; they do not keep it alive. Parents are named when an event is made, so there are no cycles.
 
     *name* is any text. It appears in `repr()`, `status()` and the texts of exceptions.
 
-    Raises `TypeError` for a timeout that is not a number, for a parent that is not a `fastevent.Event` and for a name that is
-    not a text; `ValueError` for a timeout that is negative or NaN and for *set_on_timeout* without a timeout; `RuntimeError`
-    for *set_on_timeout* where no thread can be started.
+    Raises `TypeError` for a timeout that is not a number, for a parent that is not an event and for a name that is not a text;
+    `ValueError` for a timeout that is negative or NaN; `RuntimeError` for *set_on_timeout* where no thread can be started.
 
     Thread safety: any thread, signal handler or finalizer may call any method at any time, except `set_on_signals()`, which is
     for the main thread.

@@ -1,4 +1,4 @@
-"""What an event tells of itself. These are reads: they change nothing, and call nothing that a subclass may override."""
+"""What an event shows of itself. These are reads: they change nothing, and call nothing that a subclass may override."""
 
 from __future__ import annotations
 

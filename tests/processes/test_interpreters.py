@@ -1,9 +1,11 @@
 """Events at the exit of an interpreter, and in subinterpreters."""
 
+import os
+import subprocess
 import sys
 
 import pytest
-from helpers import python
+from helpers import CORE_SWITCH, TIMEOUT, python
 
 
 @pytest.mark.parametrize("timeout", [[], [1000]])
@@ -106,3 +108,23 @@ def test_the_main_interpreter_may_come_second(core):
     print(fastevent.IMPLEMENTATION, event.wait())
     """
     assert python(SUBINTERPRETERS + code, core, "c" if core == "c" else "python", PYTHONWARNINGS="ignore") == "python True\n"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14) or sys.implementation.name != "cpython", reason="no pool of interpreters")
+def test_a_shared_event_reaches_another_interpreter(core, tmp_path):
+    program = tmp_path / "program.py"  # the interpreters of the pool import it
+    program.write_text(
+        "import threading\n"
+        "from concurrent.futures import InterpreterPoolExecutor\n"
+        "from fastevent import SharedEvent\n"
+        "def work(cancel):\n"
+        "    return cancel.wait(60), cancel.reason\n"
+        "if __name__ == '__main__':\n"
+        "    with InterpreterPoolExecutor(1) as pool, SharedEvent() as cancel:\n"
+        "        result = pool.submit(work, cancel)\n"
+        "        threading.Timer(0.1, cancel.set, ['why']).start()\n"
+        "        print(result.result())\n"
+    )
+    environment = {**os.environ, **CORE_SWITCH[core]}
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=TIMEOUT, env=environment)
+    assert (done.stdout, done.stderr) == ("(True, 'why')\n", "")
