@@ -106,6 +106,19 @@ def test_program(core, program, tmp_path_factory):
     assert done.returncode == 0
 
 
+#: What readers look for, in a search that finds words.
+LOOKED_FOR = """
+fastapi starlette disconnect celery dramatiq rq dask ray joblib jupyter notebook qt tkinter forkserver spawn agent fixture
+frozen interpreter postgresql uwsgi container nohup token pause progress retry watchdog queue socket
+"""
+
+
+@pytest.mark.parametrize("word", LOOKED_FOR.split())
+def test_the_search_finds(word):
+    site = [page.read_text(encoding="utf-8").lower() for page in PAGES if page.parent == DOCS]
+    assert any(re.search(rf"\b{word}", page) for page in site)
+
+
 def test_the_pictures_are_as_drawn():
     """`python docs/pictures.py` writes them."""
     for name, draw in runpy.run_path(str(DOCS / "pictures.py"))["PICTURES"].items():
