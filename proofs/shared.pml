@@ -1,10 +1,10 @@
-/* The messages of `_hub.py`: one shared event, its home and two followers, over all interleavings. Each of the three may set
+/* The messages of `fastevent/shared`: one shared event, its home and two followers, over all interleavings. Each of the three may set
    the event, and each may be killed at any step. Once nothing more happens, all that live agree, and a set() that has returned
    has reached them.
 
    A process has two threads: one of the user's, which takes the ticket and may call set(), and "fastevent shared", which reads.
    Each access to what they share is one step. What stands with it in an atomic block is a check, or a ghost: a variable that
-   only the checks read. "Invariant n" is the one at the top of `_hub.py`. With INTERRUPTS, a signal handler raises at any step
+   only the checks read. "Invariant n" is the one in its `__init__.py`. With INTERRUPTS, a signal handler raises at any step
    of a set(), whose notifying then begins again. A BUG_ define plants a bug that has to be found; see proofs/README.md. */
 
 #ifndef KILLED

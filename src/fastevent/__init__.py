@@ -14,7 +14,7 @@ from fastevent._status import EventStatus
 _ELSEWHERE = {"RedisEvents": "redis", "PostgresEvents": "postgres", "frozen_clock": "testing", "dump": "debug", "tree": "debug"}
 
 if TYPE_CHECKING:
-    from fastevent._shared import SharedEvent
+    from fastevent.shared._event import SharedEvent
 
 __version__ = "0.1.0"
 
@@ -44,7 +44,7 @@ del _name
 def __getattr__(name: str) -> Any:
     # Imported at its first use, because it needs sockets, and most programs do not.
     if name == "SharedEvent":
-        from fastevent._shared import SharedEvent
+        from fastevent.shared._event import SharedEvent
 
         globals()[name] = SharedEvent
         return SharedEvent

@@ -24,8 +24,8 @@ from weakref import finalize, ref
 from fastevent._event import Event
 from fastevent._notify import Waker, call_in_helper, set_and_notify, subscribe
 from fastevent._process import BRIDGES, Token, at_exit, expect_exit, generation, native, sleep
-from fastevent._reasons import encode
 from fastevent._session import LIMIT, ConnectedHelper, Session
+from fastevent._set_once import publish_if_set
 from fastevent._states import Entry, RemoteEvent, States
 from fastevent._store import Store, Trouble
 from fastevent._threads import EXIT_TIMEOUT, Life, wait_for_end
@@ -90,11 +90,11 @@ class Bridge:
     def _send_if_set(self, reference: ref[RemoteEvent]) -> None:
         event = reference()
         if event is not None and not event._fe_entry.stored:
-            _, is_set, reason = event._fe_read()
-            if is_set:
-                # Here, in the thread that sets it, because it may call code of the user's.
-                event._fe_entry.state = event._fe_entry.state or encode(reason)
-                self._link.send(event)
+            publish_if_set(reference, self._send)  # in the thread that sets it, because it may call code of the user's
+
+    def _send(self, event: RemoteEvent, text: str) -> None:
+        event._fe_entry.state = event._fe_entry.state or text
+        self._link.send(event)
 
     def close(self) -> None:
         """Send what has been set here, and close the connections. No attempt to send begins after five seconds.

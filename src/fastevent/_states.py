@@ -5,15 +5,15 @@ from __future__ import annotations
 import random
 from contextlib import suppress
 from math import inf
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 from weakref import KeyedRef, WeakValueDictionary
 
 from fastevent._core import attach_polls
 from fastevent._event import Event
 from fastevent._notify import Waker, call_in_helper, set_and_notify
-from fastevent._reasons import decode as _decode
-from fastevent._reasons import encode
+from fastevent._reasons import decode, encode
 from fastevent._session import Session
+from fastevent._set_once import SetOnce
 from fastevent._store import Refused, Store, Trouble
 from fastevent._time import NEVER, deadline_after, monotonic_ns
 
@@ -37,7 +37,7 @@ class Entry:
         self.renew_at = NEVER  # when the state, which this process has created, needs a new time to expire
 
 
-class RemoteEvent(Event):
+class RemoteEvent(SetOnce):
     # What event() of a bridge returns. It has no docstring of its own, so that help() shows that of Event.
 
     __slots__ = ("_fe_entry",)
@@ -45,13 +45,13 @@ class RemoteEvent(Event):
     if TYPE_CHECKING:
         _fe_entry: Entry
 
-    def clear(self) -> NoReturn:
-        raise TypeError(f"an event of {self._fe_entry.kind} stays set on all machines: use another name for the next attempt")
+    @property
+    def _fe_why_not_clear(self) -> str:  # type: ignore[override]
+        return f"an event of {self._fe_entry.kind} stays set on all machines: use another name for the next attempt"
 
-    def restart_timeout(self, timeout: object = None) -> NoReturn:
-        raise TypeError(
-            f"the timeout of an event of {self._fe_entry.kind} cannot restart: use an Event with this one for a parent"
-        )
+    @property
+    def _fe_why_not_restart(self) -> str:  # type: ignore[override]
+        return f"the timeout of an event of {self._fe_entry.kind} cannot restart: use an Event with this one for a parent"
 
 
 attach_polls(RemoteEvent)
@@ -211,12 +211,3 @@ class States:
 
 def _is_unsent(event: RemoteEvent) -> bool:
     return event._fe_read().is_set and not event._fe_entry.stored
-
-
-def decode(text: Any) -> Any:
-    import json
-
-    text = text if isinstance(text, str) else text.decode()
-    if text.count("[") + text.count("{") > 100:
-        raise ValueError
-    return _decode(json.loads(text))

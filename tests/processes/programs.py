@@ -13,7 +13,7 @@ import time
 
 from helpers import TIMEOUT
 
-from fastevent import _hub
+from fastevent.shared import _hub
 
 METHODS = ("fork", "spawn", "forkserver")
 
@@ -56,7 +56,7 @@ def received(connection):
 
 def address():
     """Return the address of this process as a home."""
-    return _hub.hub.home().address
+    return _hub.hub().own().home.address
 
 
 # What child processes run

@@ -1,5 +1,6 @@
 """What goes wrong around a SharedEvent, beside what `faults/processes.py` has for any event: see programs.py."""
 
+import logging
 import os
 import pickle
 import resource
@@ -12,7 +13,8 @@ from itertools import count
 from helpers import TIMEOUT, SignalAt, interrupt, until
 from programs import Programs, address, context, joined, received, run, waiting, waits
 
-from fastevent import Event, SharedEvent, _connection, _hub, _shared
+from fastevent import Event, SharedEvent
+from fastevent.shared import _connection, _event, _follower, _held, _home, _hub, _place, _wire
 
 FAULTS = Programs()
 
@@ -28,16 +30,16 @@ def counts_set(events, connection):
 @FAULTS.under_fork
 def a_stopped_follower_is_remembered_only_so_far():
     """It connects again when it goes on."""
-    _hub._MOST_LINES = 100
+    _home.MOST_LINES = 100
     events = [SharedEvent() for _ in range(2_000)]
     here, there = context().Pipe()
     process = run(counts_set, events, there)
     received(here)
-    until(lambda: [len(follower.follows) for follower in _hub.hub.followers] == [len(events)])
+    until(lambda: [len(follower.follows) for follower in _hub.hub().own().followers] == [len(events)])
     os.kill(process.pid, signal.SIGSTOP)
     for event in events:
         event.set()
-    until(lambda: not _hub.hub.followers)
+    until(lambda: not _hub.hub().own().followers)
     os.kill(process.pid, signal.SIGCONT)
     assert received(here) == len(events)
     joined(process)
@@ -133,7 +135,7 @@ def a_storm_of_handlers_loses_nothing():
     joined(process)
 
 
-HUB = _hub.__file__, _shared.__file__
+HUB = tuple(module.__file__ for module in (_connection, _event, _follower, _held, _home, _hub, _place))
 
 
 def arrives_interrupted(place, connection):
@@ -169,7 +171,7 @@ def an_interrupted_arrival_loses_nothing():
 
 
 def makes_interrupted(place, connection):
-    del socket.AF_UNIX  # whose directory an interruption may leave behind
+    _place.HAS_PATHS = False  # whose directory an interruption may leave behind
     with SignalAt(place, HUB) as interrupted:
         event = SharedEvent()
     event = SharedEvent()
@@ -242,7 +244,7 @@ def a_full_backlog_is_no_dead_home():
 
 
 def busy_home(connection):
-    _connection.BACKLOG = 4
+    _place.BACKLOG = 4
     event = SharedEvent()
     connection.send((pickle.dumps(event), address()))
     received(connection)
@@ -262,29 +264,38 @@ def strangers_cost_only_their_connections():
         sock.sendall(sent)
         return sock
 
-    proof = _hub.Home(1, address(), b"wrong").proof("follower", "1")
+    def greeting(key, role="greeting"):
+        return _wire.line(b"greet", b"1", _wire.proof(key, role, b"1", address()))
+
+    key, number = _hub.hub().own().home.key, event._fe_key[1]
+    reason = b'{"reason": "me", "timed_out": false}'
     dropped = [
-        stranger(b'{"nonce": "1", "proof": "%s"}\n{"set": %d}\n' % (proof.encode(), event._fe_key[1])),
-        stranger(b'{"set": %d, "reason": null, "timed_out": false}\n' % event._fe_key[1]),
+        stranger(greeting(b"wrong") + _wire.set_line(number, reason)),
+        stranger(greeting(key, "follower")),
+        stranger(greeting(key) + _wire.set_line(number, reason)),  # with the key, but perhaps by what it has read
+        stranger(greeting(key) + _wire.sealed(b"wrong", _wire.set_line(number, reason))),
+        stranger(_wire.set_line(number, reason)),
         stranger(os.urandom(500) + b"\n"),
         stranger(b"[" * 1_000 + b"\n"),
-        stranger(b'{"nonce": {}, "proof": "\xc3\xa4"}\n'),
+        stranger(b"greet \xc3\xa4 \xc3\xa4\n"),
         stranger(b"x" * 5_000),
+        stranger(b"x" * 5_000 + b"\n"),
     ]
     for sock in dropped:
         sock.settimeout(TIMEOUT)
         try:
-            assert sock.recv(100) == b""
+            while sock.recv(1_000):
+                pass
         except ConnectionResetError:
             pass
         sock.close()
-    half = stranger(b'{"nonce": ')
+    half = stranger(b"greet ")
     silent = []
     for _ in range(1_000):
         silent.append(stranger())
         if len(silent) > 100:
             silent.pop(0).close()
-    until(lambda: len(_hub.hub.strangers) <= _hub._MOST_STRANGERS)
+    until(lambda: len(_hub.hub().own().strangers) <= _home.MOST_STRANGERS)
     assert not event.is_set()
     event.set("stop")
     assert received(connection) == "stop"
@@ -299,10 +310,10 @@ def connections_that_end_are_made_again():
     (process, connection), *_ = waiting((waits, event))
     (other, its_end), *_ = waiting((waits, late))
     for _ in range(3):
-        before = list(_hub.hub.followers)
+        before = list(_hub.hub().own().followers)
         for follower in before:
-            _hub.hub.post(_hub.hub.end, follower)
-        until(lambda before=before: len(_hub.hub.followers) == 2 and not set(_hub.hub.followers) & set(before))
+            _hub.hub().loop.post(follower.end)
+        until(lambda before=before: len(_hub.hub().own().followers) == 2 and not set(_hub.hub().own().followers) & set(before))
     event.set("stop")
     assert received(connection) == "stop"
     late.set("too")
@@ -313,6 +324,8 @@ def connections_that_end_are_made_again():
 @FAULTS.under_fork
 def an_impostor_is_not_believed():
     """A process that has taken the address of a home, without its key."""
+    ended = run(len, ())
+    joined(ended)
     impostor = socket.create_server(("127.0.0.1", 0))
     address = impostor.getsockname()
     stop = threading.Event()
@@ -322,16 +335,22 @@ def an_impostor_is_not_believed():
             ready, _, _ = select.select([impostor], [], [], 0.05)
             if ready:
                 sock, _ = impostor.accept()
-                sock.sendall(b'{"proof": "no"}\n{"set": 1, "reason": "believe me", "timed_out": false}\n')
+                lines = (
+                    _wire.line(b"hello", b"1"),
+                    _wire.line(b"prove", b"no"),
+                    _wire.set_line(1, '{"reason": 1, "timed_out": false}'),
+                )
+                sock.sendall(b"".join(lines))
                 sock.close()
 
     thread = threading.Thread(target=serve)
     thread.start()
     event = pickle.loads(pickle.dumps(SharedEvent())).__reduce__()
-    arrive, (_, *rest) = event
-    event = arrive((4711, address, b"key"), *rest)
-    assert event.wait(TIMEOUT)  # after many attempts
-    assert event.reason == "process 4711, which made it, is gone"
+    arrive, (home, *rest) = event
+    gone = _place.Home(*home)._replace(pid=ended.pid, address=address, name="", key=b"key")
+    event = arrive(tuple(gone), *rest)
+    assert event.wait(TIMEOUT)
+    assert event.reason == f"process {ended.pid}, which made it, is gone"
     stop.set()
     thread.join(TIMEOUT)
     impostor.close()
@@ -340,9 +359,11 @@ def an_impostor_is_not_believed():
 @FAULTS.under_fork
 def too_many_descriptors():
     """A home that has none left accepts again when it has."""
+    logging.getLogger("fastevent").propagate = False  # it says so
+    logging.getLogger("fastevent").addHandler(logging.NullHandler())
     event = SharedEvent()
     (process, connection), *_ = waiting((waits, event))
-    until(lambda: _hub.hub.followers)
+    until(lambda: _hub.hub().own().followers)
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     files = []
     try:
@@ -356,10 +377,11 @@ def too_many_descriptors():
     assert received(connection) == "stop"
     for file in files:
         os.close(file)
-    client.sendall(b"garbage\n")
-    client.settimeout(TIMEOUT)
-    assert client.recv(10) == b""
     client.close()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(TIMEOUT)
+        client.connect(address())
+        assert client.recv(100).startswith(b"\nhello ")
     joined(process)
 
 

@@ -15,7 +15,8 @@ from enum import Enum
 from helpers import TIMEOUT, until
 from programs import Programs, context, joined, reason_of, received, run, waiting, waits
 
-from fastevent import EventTimeout, SharedEvent, _hub
+from fastevent import EventTimeout, SharedEvent
+from fastevent.shared import _hub
 
 PROGRAMS = Programs()
 
@@ -237,10 +238,10 @@ def a_dropped_event_costs_the_home_nothing():
         here.send(pickle.dumps(event))
         assert received(here) is False
     here.send(pickle.dumps(other))
-    until(lambda: [set(follower.follows) for follower in _hub.hub.followers] == [{other._fe_key[1]}])
+    until(lambda: [set(follower.follows) for follower in _hub.hub().own().followers] == [{other._fe_key[1]}])
     other.set()
     assert received(here) is True
-    until(lambda: not any(follower.follows for follower in _hub.hub.followers))
+    until(lambda: not any(follower.follows for follower in _hub.hub().own().followers))
     joined(process)
 
 
@@ -360,7 +361,7 @@ def exit_is_not_delayed():
     here, there = context().Pipe()
     process = run(holds, events, there)
     received(here)
-    until(lambda: sum(len(follower.follows) for follower in _hub.hub.followers) == len(events))
+    until(lambda: sum(len(follower.follows) for follower in _hub.hub().own().followers) == len(events))
     os.kill(process.pid, signal.SIGSTOP)
     for event in events:
         event.set("stop")

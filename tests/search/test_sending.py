@@ -1,7 +1,7 @@
 """What sends to other processes, through every schedule of a few threads, and with a signal at every place: see `explorer`.
 
-These are `Connection.send()` and `Hub.send()` of a `SharedEvent`. Each thread says one line over the same connection, as a
-set() does. A line is lost if nothing is left to send it.
+This is `Connection.send()` of a `SharedEvent`, with the claim. Each thread says one line over the same connection, as a set()
+does. A line is lost if nothing is left to send it.
 """
 
 import sys
@@ -22,7 +22,8 @@ from explorer import (
 )
 from helpers import HAS_GIL, SCALE
 
-from fastevent import _connection, _hub
+from fastevent._process import Claim
+from fastevent.shared import _connection
 
 pytestmark = pytest.mark.skipif(
     not HAS_GIL or sys.implementation.name != "cpython",
@@ -53,23 +54,30 @@ class Outbox:
         return self.lines.pop(0)
 
 
+class Call:
+    def __init__(self):
+        self.thread = current.run.current
+
+
 class Connection(_connection.Connection):
     def __init__(self, run):
+        super().__init__(run, run)
         self._run = run
         self.outbox = Outbox(run)
-        self.right = Table()
-        self.socket = run
-        self._rest = b""
+        self.claim._holders = Table()
+        self._is_full = False
 
     @property
-    def rest(self):
-        self._run.step("rest", {"rest"})
-        return self._rest
+    def _rest(self):
+        if hasattr(self, "_run"):
+            self._run.step("rest", {"rest"})
+        return vars(self)["rest"]
 
-    @rest.setter
-    def rest(self, rest):
-        self._run.step("rest = ...", writes={"rest"})
-        self._rest = rest
+    @_rest.setter
+    def _rest(self, rest):
+        if hasattr(self, "_run"):
+            self._run.step("rest = ...", writes={"rest"})
+        vars(self)["rest"] = rest
 
 
 class Sending(Schedule):
@@ -82,13 +90,13 @@ class Sending(Schedule):
         self.now = 0
         self.sent = []
         self.said = []
-        self.posted = False  # to the thread "fastevent shared", which sends what is left
+        self.posted = False  # the thread "fastevent shared" sends what is left
         self.connection = None
 
     def begin(self):
         self.connection = Connection(self)
 
-    def send(self, line, flags):
+    def send(self, line):
         self.step("socket: send", {"socket"}, {"socket"})
         if self.full:
             self.full -= 1
@@ -96,23 +104,17 @@ class Sending(Schedule):
         self.sent.append(line)
         return len(line)
 
-    def at_exit(self):
-        pass
-
-    def post(self, function, connection):
-        self.step("posted")
+    def wake(self):
+        self.step("the thread is woken")
         self.posted = True
-
-    def watch(self):
-        pass
 
     def pauses(self):
         """Let other threads go on, until that may make a difference."""
         end = self.now + SECOND // 10
-        self.step("pauses", {"clock", self.connection.right.name}, ready=lambda: self.now >= end or self._is_free())
+        self.step("pauses", {"clock", self.connection.claim._holders.name}, ready=lambda: self.now >= end or self._is_free())
 
     def _is_free(self):
-        return not self.connection.right.content
+        return not self.connection.claim._holders.content
 
     def says(self, line, patience=0):
         self.said.append(line)
@@ -129,17 +131,19 @@ class Sending(Schedule):
 
     def _publish(self, line, patience):
         self.connection.outbox.append(line)
-        _hub.Hub.send(self, self.connection, patience)
+        self.connection.send(patience)
 
     def ends(self):
         self.step("the others are done", ready=lambda: self.is_quiet)
 
     def check_end(self, left):
         if self.posted:
-            self.sent += [*([self.connection._rest] if self.connection._rest else []), *self.connection.outbox.lines]
+            rest = vars(self.connection)["rest"]
+            lines = self.connection.outbox.lines
+            self.sent += [rest, *lines[1:]] if rest else lines  # a line leaves the outbox once it is sent
         if left:
             self.error = Flaw(f"{self.names(left)} hangs")
-        elif self.connection.right.content:
+        elif self.connection.claim._holders.content:
             self.error = Flaw("no call can send any more")
         elif not set(self.said) <= set(self.sent):
             self.error = Flaw(f"of {self.said}, {self.sent} were sent")
@@ -164,7 +168,7 @@ def says_c(run):
 
 
 def sends(run):
-    _hub.Hub.send(run, run.connection)
+    run.connection.send()
 
 
 def time_passes(run):
@@ -178,10 +182,10 @@ def raises(run):
 
 @pytest.fixture(autouse=True)
 def explored():
-    for function in (_connection.Connection.send, _connection.Connection.give_back, _hub.Hub.send):
+    for function in (_connection.Connection.send, _connection.Connection._send, _connection.Connection._write, Claim.give_back):
         watch_function(function)
     with (
-        mock.patch.object(_connection, "get_ident", lambda: current.run.current),
+        mock.patch.object(_connection, "Call", Call),
         mock.patch.object(_connection, "monotonic_ns", monotonic_ns),
         mock.patch.object(_connection, "sleep", lambda seconds: current.run.pauses()),
     ):

@@ -1,0 +1,172 @@
+"""One end of the connection between two processes: what is to be sent, and what has been read of a line."""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+
+from fastevent._process import Call, Claim, sleep
+from fastevent._time import NEVER, monotonic_ns
+from fastevent.shared import _wire
+from fastevent.shared._loop import Loop
+from fastevent.shared._sockets import Socket
+
+MOST_READS = 64  # of a connection that is broken
+
+
+class Connection:
+    """What both kinds of connections have in common.
+
+    Any thread and any signal handler sends. Only the call that holds the claim may write to the socket, close or replace it.
+    """
+
+    def __init__(self, loop: Loop, sock: Socket | None = None) -> None:
+        self.loop = loop
+        self.socket = sock
+        self.outbox: deque[bytes | int] = (
+            deque()
+        )  # lines, and numbers of events: for those, the line is made at the last moment
+        self.claim = Claim()
+        self.is_full = False  # the socket takes no more for now
+        self.is_broken = False  # the thread has to end it
+        self.alarm_at = NEVER  # when `on_alarm()` is called
+        self._rest = b""  # of the line that is being sent
+        self._inbox = bytearray()
+
+    # What the two kinds say
+
+    def receive(self, words: list[bytes]) -> bool:
+        """Do what a line says. Return False if the connection must end. Raises `ValueError` for what is no such line."""
+        raise NotImplementedError
+
+    def line_of(self, number: int) -> bytes:
+        """Return the line which says that an event is set, or b"" if it need not be sent any more."""
+        raise NotImplementedError
+
+    def was_sent(self, number: int) -> None:
+        """Note that this line has gone."""
+
+    def longest(self) -> int:
+        """Return how many bytes a line may have at present."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Give the connection up. For the thread."""
+        raise NotImplementedError
+
+    # For any thread and any signal handler
+
+    def send(self, timeout: int = 0) -> None:
+        """Send what the socket takes, and have the thread send the rest.
+
+        If another call is sending, leave it to that one, which looks at the outbox once more when it has finished. If that is a
+        call of another thread, wait for it, but not longer than *timeout* nanoseconds, because an `os._exit()` may follow.
+        """
+        done = False
+        try:
+            done = self._send(timeout)
+        finally:
+            if not done:  # or a signal handler has raised, and others have left their lines to this call
+                self.loop.wake()
+
+    def _send(self, timeout: int) -> bool:
+        me, deadline = Call(), monotonic_ns() + timeout
+        while self.outbox or self._rest:  # in this order, because a line goes from the outbox to the rest
+            try:
+                if not self.claim.take(me):
+                    holder = self.claim.holder
+                    if holder is None:
+                        continue
+                    if holder.thread == me.thread or monotonic_ns() >= deadline:
+                        return True
+                    sleep(0.0001)
+                    continue
+                self._write()
+                if self.outbox or self._rest:
+                    return False
+            finally:
+                try:
+                    self.claim.give_back(me)
+                except BaseException:  # from a signal handler: nobody could send any more
+                    self.claim.give_back(me)
+                    raise
+        return True
+
+    def _write(self) -> None:
+        """Send for the call that holds the claim. What is removed was sent before: an interruption repeats a line at worst."""
+        try:
+            while self.socket is not None and not self.is_broken and (self._rest or self.outbox):
+                if not self._rest:
+                    item = self.outbox[0]
+                    self._rest = self.line_of(item) if isinstance(item, int) else item
+                while self._rest:
+                    self._rest = self._rest[self.socket.send(self._rest) :]
+                if self.outbox:
+                    item = self.outbox.popleft()
+                    if isinstance(item, int):
+                        self.was_sent(item)
+        except BlockingIOError:
+            self.is_full = True
+        except OSError as error:
+            if error.errno == errno.ENOTCONN:  # it is under way
+                self.is_full = True
+            else:
+                self.is_broken = True
+
+    def close(self, me: Call) -> None:
+        """Close the socket, for the call that holds the claim, and forget what is under way."""
+        sock = self.socket
+        self.socket = None
+        if sock is not None:
+            sock.close()
+        self._rest, self._inbox = b"", bytearray()
+        self.is_full = self.is_broken = False
+
+    # For the thread
+
+    def on_ready(self, can_write: bool) -> None:
+        if can_write:
+            self.is_full = False
+            self.send()
+        self.read()
+
+    def on_alarm(self) -> None:
+        self.alarm_at = NEVER
+
+    def on_broken(self) -> None:
+        """Read what the other side has sent before it ended, and then end, too."""
+        for _ in range(MOST_READS):
+            if self.socket is None or not self.read():
+                break
+        if self.socket is not None:
+            self.end()
+
+    def read(self) -> bool:
+        """Read once, and return whether there may be more. End the connection if the other side has, or must not go on."""
+        if self.socket is None:
+            return False
+        try:
+            data = self.socket.receive(_wire.LONGEST)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        self._inbox += data
+        if not self._take_lines() or not data:
+            self.end()
+            return False
+        return True
+
+    def _take_lines(self) -> bool:
+        inbox = self._inbox
+        while inbox is self._inbox:  # another, once the connection has ended
+            length = inbox.find(b"\n")
+            if max(length, len(inbox) if length < 0 else 0) > self.longest():
+                return False
+            if length < 0:
+                return True
+            line = bytes(inbox[:length])
+            del inbox[: length + 1]
+            if line and not self.receive(_wire.words_of(line)):
+                return False
+        return True

@@ -1,0 +1,193 @@
+"""What connects the shared events of this process with those of others: as a home, as a follower, and in the thread."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from fastevent._process import SHARED, at_exit, at_fork, expect_exit, generation, sleep
+from fastevent._set_once import publish_if_set
+from fastevent._threads import EXIT_TIMEOUT, Helper, wait_for_end
+from fastevent._time import monotonic_ns
+from fastevent.shared import _wire
+from fastevent.shared._connection import Connection
+from fastevent.shared._follower import ToHome
+from fastevent.shared._held import Held, Key, Reference
+from fastevent.shared._home import OwnHome
+from fastevent.shared._loop import Loop, Thread
+from fastevent.shared._place import Home
+
+
+class Hub:
+    """All that this process has to do with others. A forked child has another one."""
+
+    def __init__(self) -> None:
+        self.generation = generation()
+        self.loop = Loop(lambda: thread.start_if_needed())
+        self.held = Held()
+        self.homes: dict[Home, ToHome] = {}  # of others
+        self._own: dict[str, OwnHome] = {}  # "own", from the first event made here
+
+    def own(self) -> OwnHome:
+        """Return this process as a home. Raises `OSError` where no socket can be made."""
+        if "own" not in self._own:
+            own = OwnHome(self.loop, self.held)
+            self.loop.post(self._listen, own)  # first, since a signal handler may raise in between
+            self._own.setdefault("own", own)
+        return self._own["own"]
+
+    def _listen(self, own: OwnHome) -> None:
+        if self._own.setdefault("own", own) is own:
+            own.listen()
+        else:
+            own.listener.remove()
+
+    def own_of(self, home: Home) -> OwnHome | None:
+        own = self._own.get("own")
+        return own if own is not None and own.home == home else None
+
+    def hold(self, reference: Reference) -> None:
+        """Have the event set here if it is set elsewhere, now or later."""
+        home, number = key = reference.key
+        self.held.add(reference)  # first: a set that comes from now on finds it
+        event = reference()
+        if event is None or event._fe_read().is_set:
+            return
+        own = self.own_of(home)
+        if own is None:
+            self.to_home(home).follow(number)
+            return
+        reason = own.reason_of(number)
+        if reason is not None:
+            self.held.arrived(key, _wire.reason_of(reason))
+
+    def to_home(self, home: Home) -> ToHome:
+        connection = self.homes.get(home)
+        if connection is None or connection.is_gone:
+            if connection is not None:
+                self.homes.pop(home, None)
+            connection = self.homes.setdefault(home, ToHome(home, self.loop, self.held))
+        return connection
+
+    def release(self, reference: Reference) -> None:
+        home, number = reference.key
+        others = self.held.remove(reference)
+        if others is None:
+            return
+        connection = self.homes.get(home)
+        if connection is not None:
+            connection.drop(number)
+        for other in others:  # the event has just arrived again
+            self.hold(other)
+
+    def publish(self, key: Key, reason: str) -> None:
+        """Notify other processes that the event is set."""
+        home, number = key
+        own = self.own_of(home)
+        if own is not None:
+            own.publish(number, reason)
+        elif home in self.homes:
+            self.homes[home].publish(number, reason)
+
+    def connections(self) -> list[Connection]:
+        followers: list[Connection] = [follower for own in self._own.values() for follower in list(own.followers)]
+        return [*list(self.homes.values()), *followers]
+
+    def finish(self) -> None:
+        """As the process exits, send what is left, and leave. That waits no longer than a moment if others are slow."""
+        self.loop.is_over = True
+        wait_for_end([thread.ask_to_end()], EXIT_TIMEOUT)
+        while self.loop.posts:
+            self.loop.safely(self.loop.posts.popleft())
+        for own in self._own.values():
+            for follower in list(own.followers):
+                follower.outbox.append(_wire.line(b"bye"))
+        deadline = monotonic_ns() + EXIT_TIMEOUT
+        while (left := [each for each in self.connections() if self._is_unsent(each)]) and monotonic_ns() < deadline:
+            for connection in left:
+                connection.is_full = False
+                self.loop.safely(connection.reach if isinstance(connection, ToHome) else connection.send)
+            if any(map(self._is_unsent, left)):
+                sleep(0.001)
+        for own in self._own.values():
+            own.listener.remove()
+        self.close()
+
+    def _is_unsent(self, connection: Connection) -> bool:
+        if connection.is_broken:
+            return False
+        is_lost = isinstance(connection, ToHome) and connection.socket is None and bool(connection.unsent)
+        return is_lost or (connection.socket is not None and bool(connection.outbox or connection._rest))
+
+    def close(self) -> None:
+        """Close all descriptors. The directory of a listener stays: in a forked child, it is the parent's."""
+        self.loop.close()
+        for connection in self.connections():
+            if connection.socket is not None:
+                connection.socket.close()
+        for own in self._own.values():
+            own.listener.close()
+
+
+def hub() -> Hub:
+    """Return the hub of this process, which may be the child of a fork that nobody has announced."""
+    generation()
+    return _current
+
+
+def publish(event: Any, reason: str) -> None:
+    hub().publish(event._fe_key, reason)
+
+
+def notify(reference: Reference) -> None:
+    """Notify other processes if the event is set."""
+    publish_if_set(reference, publish)
+
+
+def forget(reference: Reference) -> None:
+    """Release an event that no longer exists."""
+    if hub is not None and _current is not None and not _current.loop.is_over:  # at the end, globals are gone before events
+        hub().release(reference)
+
+
+def finish() -> None:
+    if not _current.loop.is_over:
+        _current.finish()
+
+
+def _after_fork_in_child() -> None:
+    """Follow the events of the parent over connections of this process. It may be called again."""
+    global _current
+    if _current.generation != generation():
+        child = Hub()
+        child.held.references.update(_current.held.references)
+        _behind.append(_current)
+        _current = child
+    while _behind:
+        _behind[0].close()
+        _behind.pop(0)
+    child = _current
+    util = sys.modules.get("multiprocessing.util")
+    if sys.implementation.name == "pypy":  # where no thread can start in here: the next use or `multiprocessing` starts it
+        child.loop.can_start = False
+        if util is not None:
+            util.register_after_fork(thread, Helper.start_if_needed)
+    try:
+        for home in child.held.homes():
+            connection = child.to_home(home)
+            for number, event in child.held.of_home(home):
+                if not event._fe_read().is_set:
+                    connection.follows[number] = None
+            if connection.follows:
+                connection.reach()
+    finally:
+        child.loop.can_start = True
+    if child.held.references:
+        expect_exit()
+
+
+_behind: list[Hub] = []  # of the parent, and not closed yet
+thread = Thread(lambda: _current.loop)
+_current: Hub = Hub()
+at_fork(in_child=_after_fork_in_child)
+at_exit(SHARED, finish)

@@ -1,0 +1,113 @@
+"""Sockets of this package's own.
+
+The modules that gevent and eventlet replace are not used. A program may close descriptors that it does not know, as daemons do,
+and open others that get the same numbers. So a socket looks whether its descriptor is still its own before each use.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from fastevent._time import private_copy
+
+native_select: Any = private_copy("select")
+
+_NO_SIGNAL = getattr(_socket, "MSG_NOSIGNAL", 0)  # a program may have given SIGPIPE its default action
+
+
+class Socket:
+    """A socket that blocks nobody. Raises `OSError` if the program has closed its descriptor."""
+
+    __slots__ = ("_identity", "_raw")
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+        self._identity = _identity(raw.fileno())
+        raw.setblocking(False)
+        if raw.family == _socket.AF_INET:
+            with suppress(OSError):
+                raw.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+
+    def fileno(self) -> int:
+        """Return the descriptor, or -1 if it is not this socket's any more."""
+        descriptor: int = self._raw.fileno()
+        return descriptor if descriptor != -1 and _identity(descriptor) == self._identity else -1
+
+    def send(self, data: bytes) -> int:
+        self._check()
+        sent: int = self._raw.send(data, _NO_SIGNAL)
+        return sent
+
+    def receive(self, size: int) -> bytes:
+        self._check()
+        data: bytes = self._raw.recv(size)
+        return data
+
+    def accept(self) -> Socket:
+        self._check()
+        descriptor, _ = self._raw._accept()
+        return Socket(_socket.socket(self._raw.family, self._raw.type, self._raw.proto, fileno=descriptor))
+
+    def address(self) -> Any:
+        return self._raw.getsockname()
+
+    def close(self) -> None:
+        if self.fileno() == -1:
+            self._raw.detach()  # without closing what has got the number
+        else:
+            with suppress(OSError):
+                self._raw.close()
+
+    def _check(self) -> None:
+        if self.fileno() == -1:
+            raise OSError(errno.EBADF, "the descriptor of this socket has been closed by the program")
+
+
+if sys.platform == "win32":
+
+    def _identity(descriptor: int) -> object:
+        return descriptor
+
+else:
+
+    def _identity(descriptor: int) -> object:
+        try:
+            status = os.fstat(descriptor)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
+
+def pair() -> tuple[Socket, Socket]:
+    """Return two sockets that are connected."""
+    if hasattr(_socket, "socketpair"):
+        here, there = _socket.socketpair()
+    else:
+        import socket  # of Windows, where it makes a pair from a listener
+
+        here, there = socket.socketpair()
+    return Socket(here), Socket(there)
+
+
+def readable_and_writable(wanted: Mapping[int, bool], seconds: float | None) -> dict[int, bool]:
+    """Wait until one of these descriptors can be read, or written where that is wanted. Return which can be: to write or not.
+
+    This takes no descriptor of its own, so nothing is left to a program that closes all.
+    """
+    if hasattr(native_select, "poll"):
+        poller = native_select.poll()
+        for descriptor, to_write in wanted.items():
+            poller.register(descriptor, native_select.POLLIN | (native_select.POLLOUT if to_write else 0))
+        ready = poller.poll(None if seconds is None else seconds * 1_000)
+        return {descriptor: bool(events & native_select.POLLOUT) for descriptor, events in ready}
+    if not wanted:  # which Windows refuses
+        raise OSError(errno.EINVAL, "no socket to wait for")
+    full = [descriptor for descriptor, to_write in wanted.items() if to_write]
+    readable, writable, failed = native_select.select(list(wanted), full, list(wanted), seconds)
+    return {descriptor: descriptor in writable for descriptor in [*readable, *writable, *failed]}
