@@ -266,7 +266,7 @@ def expect_exit() -> None:
         atexit.register(_at_exit)
     for package in PACKAGES:
         util: Any = sys.modules.get(f"{package}.util")
-        if util is not None:
+        if hasattr(util, "Finalize"):  # another thread may be importing it
             registered, finalizer = _finalizers.get(package, (-1, None))
             if registered != number or not finalizer.still_active():
                 # With this priority, it is called after the package has joined its processes.
