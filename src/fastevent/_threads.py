@@ -136,6 +136,7 @@ class Helper:
         try:
             self._keep_working(life)
         finally:
+            _note_ending(life)
             self._claim.give_back(life)
             if not helpers_ended:
                 self.start_if_needed()  # because more work may have come since it last looked; during a fork, this does nothing
@@ -178,9 +179,22 @@ def _is_gone(life: Life) -> bool:
     return bool(native._count() < life.count)
 
 
+#: Threads that no helper holds any more, but that may still run. A fork waits for them, too, because a fork in a signal handler
+#: may interrupt another that has asked them to end.
+_ending: list[Life] = []
+
+
+def _note_ending(life: Life) -> None:
+    _ending.append(life)
+    for other in list(_ending):
+        if _is_gone(other):
+            with suppress(ValueError):  # another thread was faster
+                _ending.remove(other)
+
+
 def _end_idle_helpers() -> None:
     idle = [helper for helper in list(_registered) if (life := helper.life) is not None and not life.busy]
-    wait_for_end([helper.ask_to_end() for helper in idle], FORK_TIMEOUT)
+    wait_for_end([*[helper.ask_to_end() for helper in idle], *_ending], FORK_TIMEOUT)
 
 
 def _end_helpers() -> None:
@@ -194,6 +208,7 @@ def start_helpers() -> None:
 
 
 def _forget_helpers() -> None:
+    _ending.clear()
     for helper in list(_registered):
         helper.after_fork()
 
