@@ -21,7 +21,7 @@ from weakref import ref
 
 from fastevent._callbacks import in_helper
 from fastevent._errors import timeout_error
-from fastevent._process import Thread, exists, log, this_thread
+from fastevent._process import Thread, exists, generation, log, this_thread
 from fastevent._time import NEVER
 from fastevent._timers import timers
 from fastevent._types import CoreEvent
@@ -190,6 +190,8 @@ def _fire(reference: ref[Any]) -> None:
 def restart(event: CoreEvent, seconds: float | None) -> bool:
     """Restart the timeout of the *event*, with *seconds* as the new one if given. Return whether that came in time."""
     try:
+        if event._fe_self_setting:
+            generation()  # a fork in C may have left the thread behind
         nearer = event._fe_restart(seconds)
         # A later deadline needs no new entry, because the timer comes at the earlier one and finds the later. If there is no
         # thread, because its start failed after a fork, start it now.

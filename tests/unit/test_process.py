@@ -126,6 +126,32 @@ def test_a_fork_in_c_is_noticed_at_the_next_use(core):
 
 
 @forks
+def test_a_restart_after_a_fork_in_c_starts_the_thread(core):
+    """A sign of life makes the deadline later, so that the thread of the timers has nothing new to read."""
+
+    def program():
+        import ctypes
+        import os
+
+        from helpers import until
+
+        from fastevent import Event, _timers
+
+        watchdog = Event(5, set_on_timeout=True)
+        until(lambda: _timers.timers.events.asleep.get("until", 1 << 64) < 1 << 63)
+        assert watchdog.restart_timeout(0.5)
+        until(lambda: not _timers.timers.events.unread)
+        pid = ctypes.PyDLL(None).fork()
+        assert watchdog.restart_timeout(0.6)
+        until(watchdog.is_set)
+        if pid == 0:
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+    python(program, core)
+
+
+@forks
 def test_a_handler_that_raises_after_a_fork_leaves_steps_to_the_next_use(core):
     def program():
         import os
