@@ -137,11 +137,19 @@ class Callbacks:
         self._watch()
 
 
+def _start_helpers_later() -> None:
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        util.register_after_fork(callbacks, lambda _: start_helpers())
+
+
 callbacks = Callbacks(timers)
 in_helper = callbacks.call
 
 at_fork(in_child=callbacks.after_fork)
-if sys.implementation.name != "pypy":  # which crashes where a thread starts in here; the next use starts it there
+if sys.implementation.name != "pypy":
     at_fork(in_child=start_helpers)
+else:  # it crashes where a thread starts in here: `multiprocessing` starts it a little later, or else the next use
+    at_fork(in_child=_start_helpers_later)
 at_exit(CALLBACKS, callbacks.finish)
 at_exit(THREADS, callbacks.make_due_calls)  # that came as the threads ended

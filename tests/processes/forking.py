@@ -2,6 +2,7 @@
 
 import _thread
 import os
+import sys
 import traceback
 
 from helpers import self_setting, until
@@ -24,6 +25,8 @@ def in_child(function):
     pid = os.fork()
     if pid == 0:
         try:
+            if sys.implementation.name == "pypy":  # where helpers start at the first use after a bare fork
+                armed(3600)
             function()
         except BaseException:
             traceback.print_exc()

@@ -1,11 +1,15 @@
 """Signal handlers during `wait()`: they run, what they raise ends the call, and no waiter is left behind or lost."""
 
 import os
+import sys
 
 import pytest
 from helpers import python
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs signals of POSIX")
+
+#: guarantees.md says what holds there.
+not_pypy = pytest.mark.skipif(sys.implementation.name == "pypy", reason="a handler of PyPy may raise between any two steps")
 
 
 def test_a_handler_sets_during_every_method(core):
@@ -198,6 +202,7 @@ def test_a_woken_waiter_that_raises_wakes_another(core, index):
     assert python(program, core, str(index)) == "True 0\n"
 
 
+@not_pypy
 @pytest.mark.not_traced
 @pytest.mark.parametrize("call", ["wait", "wait_any"])
 def test_interrupted_waits_leave_no_waiter_behind(core, call):
@@ -261,6 +266,7 @@ def test_an_interrupted_leave_keeps_other_waiters():
     assert python(program, "py") == "[1, True]\n"
 
 
+@not_pypy
 @pytest.mark.not_traced
 def test_an_interrupted_set_loses_no_callback(core):
     def program():
