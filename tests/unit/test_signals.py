@@ -1,7 +1,9 @@
 """`with event:`, and set_on_signals()."""
 
+import asyncio
 import gc
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -205,6 +207,51 @@ def test_blocks_may_overlap(Event, signals):
     signal.raise_signal(signal.SIGTERM)
     assert second.reason == "SIGTERM" and not first.is_set()
     other.__exit__(None, None, None)  # and the earlier handlers are back: see the fixture
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer of signals here")
+def test_a_storm_over_overlapping_blocks(Event):
+    """While 2,000 signals a second come, blocks begin and end in every order; none takes the signal away from another."""
+    seen, before = [], signal.signal(signal.SIGALRM, lambda *_: seen.append(None))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+        end, rounds = time.monotonic() + 1, 0
+        while time.monotonic() < end or rounds < 50:
+            events = [Event() for _ in range(4)]
+            blocks = [event.set_on_signals("SIGALRM") for event in events]
+            for block in blocks:
+                block.__enter__()
+            order = random.Random(rounds).sample(range(4), 4)
+            for number in order:
+                for left in order[order.index(number) :]:
+                    events[left].clear()
+                    assert events[left].wait(TIMEOUT)
+                blocks[number].__exit__(None, None, None)
+            rounds += 1
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        assert not Event.set_on_signals.__globals__["_signals"]._installed
+        seen.clear()
+        signal.raise_signal(signal.SIGALRM)
+        assert len(seen) == 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the loop has no handlers here")
+def test_a_handler_of_the_loop_is_called_at_the_first_signal(Event):
+    """It hangs on the descriptor that wakes the loop, so no handler of signals can stand before it."""
+
+    async def main():
+        loop, calls, event = asyncio.get_running_loop(), asyncio.Event(), Event()
+        loop.add_signal_handler(signal.SIGTERM, calls.set)
+        with event.set_on_signals("SIGTERM"):
+            signal.raise_signal(signal.SIGTERM)
+            await asyncio.wait_for(calls.wait(), TIMEOUT)
+            assert event.reason == "SIGTERM"
+        loop.remove_signal_handler(signal.SIGTERM)
+
+    asyncio.run(main())
 
 
 def test_a_handler_of_the_program_stays(Event):
