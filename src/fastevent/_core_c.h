@@ -237,6 +237,9 @@ static void drop_event(PyObject *self) {
     type->tp_free(self);
 }
 
+/* A key that no other subscriber has: object(). */
+#define new_key() (PyBaseObject_Type.tp_alloc(&PyBaseObject_Type, 0))
+
 /* What attach() needs: the definition behind a method descriptor, and an attribute that the interpreter reads inline. */
 #define definition_of(descriptor) (((PyMethodDescrObject *)(descriptor))->d_method)
 static PyMemberDef flag_member = {"flag", T_OBJECT_EX, 0, READONLY,

@@ -38,7 +38,7 @@ searched exhaustively.
 """
 
 cimport cython
-from cpython.dict cimport PyDict_SetItem
+from cpython.dict cimport PyDict_SetItem, PyDict_Size
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.float cimport PyFloat_AS_DOUBLE
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
@@ -52,14 +52,15 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 # Kept in C variables, because module globals are cleared at exit before the last finalizers run.
 cdef int64_t LONGEST_WAIT
-cdef object implicit_timeout, ended_error, clear_and_notify, expire, set_and_notify, wake_wakers, State
-cdef object Children, NO_SUBSCRIBERS, Period, begin_wait, clock, event_seconds, take_options, wait_seconds
+cdef object implicit_timeout, ended_error, clear_and_notify, expire, finish_child, schedule, set_and_notify, wake_wakers, State
+cdef object Children, NO_SUBSCRIBERS, Period, begin_wait, check_name, clock, event_seconds, take_options, wait_seconds
 cdef PyTypeObject *own_class = NULL  # the class that attach() had; it lives as long as this module
 cdef object new_tuple = tuple.__new__  # a named tuple's own takes three times as long
 from fastevent._config import implicit_timeout
 from fastevent._errors import ended_error
-from fastevent._notify import NO_SUBSCRIBERS, Children, State, clear_and_notify, expire, set_and_notify, wake_wakers
-from fastevent._options import take_options
+from fastevent._notify import NO_SUBSCRIBERS, Children, State, clear_and_notify, expire, finish_child, schedule
+from fastevent._notify import set_and_notify, wake_wakers
+from fastevent._options import check_name, take_options
 from fastevent._time import LONGEST_WAIT, Period, begin_wait, clock, event_seconds, wait_seconds
 
 
@@ -148,6 +149,7 @@ cdef extern from "_core_c.h":
         Py_ssize_t offset
     PyMemberDef flag_member
     PyMethodDef *definition_of(object descriptor)
+    object new_key()
 
 
 cdef extern from *:
@@ -156,6 +158,7 @@ cdef extern from *:
     bint PyObject_TypeCheck(object item, PyTypeObject *cls) noexcept
     PyObject *PY_TRUE "Py_True"
     PyObject *PY_FALSE "Py_False"
+    object PyWeakref_NewRef(object item, PyObject *callback)
     object PyDescr_NewMethod(type cls, PyMethodDef *definition)
     object PyDescr_NewMember(type cls, PyMemberDef *definition)
     long long PyLong_AsLongLongAndOverflow(object number, int *overflow) noexcept
@@ -335,28 +338,46 @@ cdef class EventCore:
         unlock_mutex(&self._mutex)
         return nearer if in_time else None
 
-    def _fe_register(self, str kind not None, key, subscriber):
-        """Add a *subscriber* to the dict of that *kind*, with the event's count of sets. Return that count."""
-        cdef uint64_t count
-        cdef int which = CHILDREN if kind == "_fe_children" else CALLBACKS if kind == "_fe_callbacks" else WAKERS
-        lock(self)
-        store_bits_release(&self._bits, self._bits | HAS_SUBSCRIBERS)
-        count = self._sets
-        unlock_mutex(&self._mutex)
-        sets = count
-        subscribers = get_extra(self, which, None)
-        if subscribers is None:
-            subscribers = set_extra(self, which, Children() if which == CHILDREN else {}, False)
-        PyDict_SetItem(subscribers, key, (subscriber, sets))
+    def _fe_child(self, timeout, name):
+        """Return a new event of the class that attach() had, a child of this one; with a *timeout* it is self-setting."""
+        if own_class == NULL:
+            raise RuntimeError("attach() comes first")
+        child = <EventCore>new_event(own_class, NULL, NULL)
+        child._bits = HAS_OPTIONS
+        if name is not None:
+            check_name(name)
+            set_extra(child, NAME, name, True)
+        if timeout is not None:
+            init_timeout(child, timeout)
+            child._bits |= SELF_SETTING
+            schedule(child)
+        set_extra(child, PARENTS, (self,), True)
+        key = add_child(self, child)
+        if key is not None:
+            finish_child(self, child, key)
+        if timeout is not None and monotonic() >= load_time_relaxed(&child._deadline):
+            expire(child)
+        return child
+
+    def _fe_add_child(self, child):
+        """Add a child, which it does not keep alive. Return None, or the key of the child if `finish_child()` must be called."""
+        return add_child(self, child)
+
+    def _fe_add_callback(self, callback):
+        """Add a callback. Return whether the event is set, or has been set meanwhile."""
+        cdef uint64_t sets = 0
+        register(self, CALLBACKS, callback, callback, &sets)
+        return is_set_since(self, sets)
+
+    def _fe_add_waker(self, waker):
+        """Add a waker. Return the event's count of sets at that moment."""
+        cdef uint64_t sets = 0
+        register(self, WAKERS, waker, None, &sets)
         return sets
 
     def _fe_set_since(self, uint64_t sets):
         """Return whether the event is set, or has been set since its count of sets was *sets*."""
-        cdef bint is_set
-        lock(self)
-        is_set = load_pointer_acquire(&self._flag) == PY_TRUE or self._sets != sets
-        unlock_mutex(&self._mutex)
-        return is_set
+        return is_set_since(self, sets)
 
     def _fe_read(self):
         """Return how often the event was set, whether it is, and the reason, all of one moment."""
@@ -554,6 +575,36 @@ cdef object set_extra(EventCore self, int which, object item, bint replace):
         return item
     found = steal(before)  # dropped only now, outside of the mutex
     return item if replace else found
+
+
+cdef object register(EventCore self, int which, object key, object subscriber, uint64_t *sets):
+    """Add a subscriber, with the event's count of sets, which *sets* receives. Return the dict that has it."""
+    lock(self)
+    store_bits_release(&self._bits, self._bits | HAS_SUBSCRIBERS)
+    sets[0] = self._sets
+    unlock_mutex(&self._mutex)
+    subscribers = get_extra(self, which, None)
+    if subscribers is None:
+        subscribers = set_extra(self, which, Children() if which == CHILDREN else {}, False)
+    PyDict_SetItem(subscribers, key, (subscriber, sets[0]))
+    return subscribers
+
+
+cdef object add_child(EventCore self, object child):
+    """Do what `_fe_add_child()` does."""
+    cdef uint64_t sets = 0
+    key = new_key()
+    children = register(self, CHILDREN, key, PyWeakref_NewRef(child, NULL), &sets)
+    # One in 64 looks whether there are many that are dead.
+    return key if is_set_since(self, sets) or PyDict_Size(children) % 64 == 0 else None
+
+
+cdef inline bint is_set_since(EventCore self, uint64_t sets) noexcept:
+    cdef bint is_set
+    lock(self)
+    is_set = load_pointer_acquire(&self._flag) == PY_TRUE or self._sets != sets
+    unlock_mutex(&self._mutex)
+    return is_set
 
 
 cdef inline object steal(PyObject *owned):

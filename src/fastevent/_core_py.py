@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from threading import local
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from fastevent._config import implicit_timeout
 from fastevent._errors import ended_error
@@ -37,12 +38,14 @@ from fastevent._notify import (
     Pending,
     State,
     Waker,
+    add_child,
     clear_and_notify,
     expire,
+    schedule,
     set_and_notify,
     wake_wakers,
 )
-from fastevent._options import take_options
+from fastevent._options import check_name, take_options
 from fastevent._process import at_fork, exists, this_thread
 from fastevent._time import LONGEST_WAIT, NEVER, Period, begin_wait, clock, deadline_after, event_seconds, wait_seconds
 
@@ -409,6 +412,38 @@ class EventCore:
                 finish(*arguments)
             raise
 
+    def _fe_child(self, timeout: float | None, name: str | None) -> Any:
+        """Return a new event of the class that attach() had, a child of this one; with a *timeout* it is self-setting."""
+        child = _own_class.__new__(_own_class)
+        child._fe_has_options = True
+        if name is not None:
+            check_name(name)
+            child._fe_name = name
+        if timeout is not None:
+            child._fe_start_at(event_seconds(timeout), clock.now())
+            child._fe_self_setting = True
+            schedule(child)
+        child._fe_parents = (self,)
+        add_child(self, child)
+        if timeout is not None and clock.now() >= child._fe_deadline():
+            expire(child)
+        return child
+
+    def _fe_add_child(self, child: Any) -> object | None:
+        """Add a child, which it does not keep alive. Return None, or the key of the child if `finish_child()` must be called."""
+        key = object()
+        sets = self._fe_register("_fe_children", key, ref(child))
+        # One in 64 looks whether there are many that are dead.
+        return key if self._fe_set_since(sets) or len(self._fe_children) % 64 == 0 else None
+
+    def _fe_add_callback(self, callback: Any) -> bool:
+        """Add a callback. Return whether the event is set, or has been set meanwhile."""
+        return self._fe_set_since(self._fe_register("_fe_callbacks", callback, callback))
+
+    def _fe_add_waker(self, waker: Waker) -> int:
+        """Add a waker. Return the event's count of sets at that moment."""
+        return self._fe_register("_fe_wakers", waker, None)
+
     def _fe_register(self, kind: str, key: Any, subscriber: Any) -> int:
         """Add a *subscriber* to the dict of that *kind*, with the event's count of sets. Return that count."""
         sets = self._fe_newest().sets
@@ -469,8 +504,14 @@ def unfreeze() -> None:
     clock.run()
 
 
-def attach(cls: type[Any]) -> None:
+_own_class: type[Any] = EventCore
+
+
+def attach_polls(cls: type[Any]) -> None:
     """Do nothing: in Python, inherited methods are as fast as a class's own."""
 
 
-attach_polls = attach
+def attach(cls: type[Any]) -> None:
+    """Let `child()` make events of this class."""
+    global _own_class
+    _own_class = cls

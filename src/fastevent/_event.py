@@ -15,7 +15,6 @@ from fastevent._core import EventCore, attach
 from fastevent._errors import EventTimeout, describe, one_line
 from fastevent._foreign import ThreadingEvent
 from fastevent._notify import restart
-from fastevent._options import take_options
 from fastevent._registration import Registration
 from fastevent._status import EventStatus, remaining, status
 from fastevent._ticks import Ticks
@@ -161,10 +160,7 @@ class Event(EventCore, ThreadingEvent):
 
         Thread safety: safe on shared objects.
         """
-        child = Event.__new__(Event)
-        if timeout is not None:
-            child._fe_start_at(event_seconds(timeout), clock.now())
-        take_options(child, EventCore, (self,), timeout is not None, name)
+        child: Event = self._fe_child(timeout, name)
         return child
 
     def add_callback(self: _E, function: Callable[[_E], object]) -> Registration:

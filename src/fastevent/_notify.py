@@ -88,7 +88,8 @@ def set_and_notify(event: CoreEvent, reason: object = None, only_if_expired: boo
     pending: Pending = []
     try:
         _try_set(event, reason, pending, only_if_expired)
-        _notify(pending, call)
+        if pending:
+            _notify(pending, call)
     except BaseException:
         _notify(pending, call)  # what is set must be notified, even if a clear() follows
         raise
@@ -227,7 +228,7 @@ def wake_wakers(event: CoreEvent) -> None:
 
 def subscribe(event: CoreEvent, waker: Waker) -> int:
     """Add *waker*. Return the event's count of sets: the event has been set since, or is set, if `_fe_set_since()` says so."""
-    registered_at: int = event._fe_register("_fe_wakers", waker, None)
+    registered_at: int = event._fe_add_waker(waker)
     return registered_at
 
 
@@ -237,17 +238,21 @@ def unsubscribe(event: CoreEvent, waker: Waker) -> None:
 
 def add_child(parent: CoreEvent, child: CoreEvent) -> None:
     """Have every set() of *parent* set *child*; set it now if *parent* is set."""
-    key, reference = object(), ref(child)
-    registered_at = parent._fe_register("_fe_children", key, reference)
+    key = parent._fe_add_child(child)
+    if key is not None:
+        finish_child(parent, child, key)
+
+
+def finish_child(parent: CoreEvent, child: CoreEvent, key: object) -> None:
+    """Set a *child* that was added if *parent* is set. Drop those that no longer exist if there are many."""
     children = parent._fe_children
     if len(children) > children.limit:
         children.drop_dead()
-    if parent._fe_set_since(registered_at):
-        sets, is_set, reason = parent._fe_read()
-        if is_set:
-            # As if it had registered before that set(): should the child be cleared, another set() of the parent sets it again.
-            children[key] = reference, sets - 1
-            set_and_notify(child, reason)
+    sets, is_set, reason = parent._fe_read()
+    if is_set:
+        # As if it had registered before that set(): should the child be cleared, another set() of the parent sets it again.
+        children[key] = ref(child), sets - 1
+        set_and_notify(child, reason)
 
 
 def remove_child(parent: CoreEvent, child: CoreEvent) -> None:

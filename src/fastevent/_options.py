@@ -21,8 +21,8 @@ def take_options(event: CoreEvent, core: type[Any], parents: Iterable[Any], set_
         if not isinstance(parent, core) and not is_foreign(parent):
             shown = object.__repr__(parent) if isinstance(parent, ThreadingEvent) else repr(parent)  # its own may fail
             raise TypeError(f"a parent must be a fastevent.Event or a threading.Event, not {shown}")
-    if name is not None and not isinstance(name, str):
-        raise TypeError(f"name must be a str, not {name!r}")
+    if name is not None:
+        check_name(name)
     if event._fe_has_options:
         for parent in event._fe_parents:
             remove_child(parent, event) if isinstance(parent, core) else remove_foreign_child(parent, event)
@@ -41,3 +41,8 @@ def take_options(event: CoreEvent, core: type[Any], parents: Iterable[Any], set_
         expire(event)
     if event._fe_clear_wakes:  # an earlier set() is undone, and the descriptor must follow
         wake_wakers(event)
+
+
+def check_name(name: object) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a str, not {name!r}")

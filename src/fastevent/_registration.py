@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import compress, starmap
 from operator import is_
-from types import FunctionType, TracebackType
+from types import BuiltinFunctionType, FunctionType, TracebackType
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -42,7 +42,11 @@ class Registration:
     def __init__(
         self, event: EventCore, function: Callable[..., object], args: tuple[Any, ...] | None, kwargs: dict[str, Any] | None
     ) -> None:
-        if type(function) is not FunctionType or function.__code__.co_flags & _COROUTINE:
+        kind = type(function)
+        if kind is FunctionType:
+            if function.__code__.co_flags & _COROUTINE:
+                check_callback(function)
+        elif kind is not BuiltinFunctionType:
             check_callback(function)
         self._event = ref(event)
         self._function = function
@@ -52,7 +56,7 @@ class Registration:
         # call, or the token of a thread that waits for that. The first one who writes a key decides.
         self._claims: dict[str, Any] = {}
         try:
-            if event._fe_set_since(event._fe_register("_fe_callbacks", self, self)):
+            if event._fe_add_callback(self):
                 call_now(event, self, self)
         except BaseException:  # from a signal handler: the caller gets no registration
             self.remove()

@@ -60,7 +60,7 @@ class Schedule:
     def read(self) -> None:
         for _ in range(len(self.unread)):  # no more than these, because reading must not delay deadlines that pass
             deadline, fire, reference = self.unread[0]
-            if deadline < self._first.get(id(reference), NEVER):
+            if deadline < self._first.get(id(reference), NEVER) and reference() is not None:
                 self._first[id(reference)] = deadline
                 self._number += 1
                 heapq.heappush(self.heap, (deadline, self._number, fire, reference))

@@ -315,32 +315,42 @@ def test_a_set_completes_one_in_progress(Event):
     assert seen == [("first", [event])] and calls == [event]
 
 
-def test_a_set_during_add_callback_calls_it(Event):
-    for clear in False, True:
+def test_a_set_before_registration_calls_it(Event):
+    class Late(Event):
+        def _fe_add_callback(self, callback):
+            self.set()
+            return super()._fe_add_callback(callback)
 
-        class Late(Event):
-            def _fe_register(self, *arguments, clear=clear):
-                sets = self._fe_read().sets
-                self.set()
-                if clear:
-                    self.clear()
-                super()._fe_register(*arguments)
-                return sets
-
-        event, calls = Late(), []
-        event.add_callback(calls.append)
-        assert calls == [event] and event.status().callbacks == 0
+    event, calls = Late(), []
+    event.add_callback(calls.append)
+    assert calls == [event] and event.status().callbacks == 0
 
 
-def test_a_set_during_child_sets_it(Event):
+@pytest.mark.core("py")  # the compiled core registers and looks again in one call
+@pytest.mark.parametrize("clear", [False, True])
+def test_a_set_during_registration_is_not_missed(core, Event, clear):
     class Late(Event):
         def _fe_register(self, *arguments):
-            sets = self._fe_read().sets
+            sets = self._fe_newest().sets
             self.set("meanwhile")
+            if clear:
+                self.clear()
             super()._fe_register(*arguments)
             return sets
 
-    assert Late().child().reason == "meanwhile"
+    event, calls = Late(), []
+    event.add_callback(calls.append)
+    assert calls == [event] and event.status().callbacks == 0
+    assert event.child().reason == (None if clear else "meanwhile")
+
+
+def test_a_set_before_a_child_is_added_sets_it(Event):
+    class Late(Event):
+        def _fe_add_child(self, child):
+            self.set("meanwhile")
+            return super()._fe_add_child(child)
+
+    assert Event(parents=[Late()]).reason == "meanwhile"
 
 
 # Wakers, by which coroutines, wait_any() and descriptors wait

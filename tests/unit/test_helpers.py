@@ -87,7 +87,7 @@ def test_an_earlier_deadline_is_kept(Event):
 
 def test_equal_deadlines_are_kept_in_order(modules):
     """Two entries of the heap are compared by no more than deadline and number."""
-    calls, references, end = [], [object() for _ in range(9)], time.monotonic_ns() + 10**8
+    calls, references, end = [], [lambda: calls for _ in range(9)], time.monotonic_ns() + 10**8
     for reference in references:
         modules._timers.timers.add(end, calls.append, reference)
     until(lambda: len(calls) == len(references))

@@ -301,10 +301,10 @@ def test_an_own_timeout_during_a_set_is_late(fastevent, set_on_timeout):
 
 def test_a_set_during_the_registration_counts(fastevent, Event):
     class Hasty(Event):
-        def _fe_register(self, *arguments):
+        def _fe_add_waker(self, waker):
             self.set()
             self.clear()
-            return super()._fe_register(*arguments)
+            return super()._fe_add_waker(waker)
 
     event = Hasty()
     assert fastevent.wait_all([event], TIMEOUT)
