@@ -70,8 +70,8 @@ class Clock:
 
     def freeze(self, now: int) -> None:
         """Stand still at *now*, in nanoseconds. Have waits look again and again, because no time passes that would end them."""
+        self.longest_wait = FROZEN_WAIT  # first, because a wait that begins in between must look again, too
         self.now = partial(int, now)
-        self.longest_wait = FROZEN_WAIT
 
 
 clock: Final = Clock()

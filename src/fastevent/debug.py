@@ -71,7 +71,8 @@ def dump_on(signum: int, file: Any = None) -> None:
     """Call `dump(file)` at each signal *signum*, in whatever the main thread waits: `kill -USR1 PID` shows what for.
 
     A `wait()`, `time.sleep()`, `join()` or event loop that the signal interrupts goes on afterwards. If the file cannot be
-    written to, nothing happens. A signal that comes while the text is being written adds no other. The handler that the signal had is replaced; `signal.signal()` can restore it.
+    written to, nothing happens. A signal that comes while the text is being written adds no other. The handler that the signal
+    had is replaced; `signal.signal()` can restore it.
 
     On Windows no other process can send a signal, so it accepts SIGBREAK (Ctrl-Break) and SIGINT alone, and Python handles
     these when the main thread is not in `time.sleep()`. A thread that calls `dump()` needs no signal.
