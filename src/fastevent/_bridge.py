@@ -295,12 +295,13 @@ class _LastSending:
             self.ended.wake()
 
     def wait(self) -> None:
-        """Wait for its end, until the deadline; then for as long again while it gets on."""
-        latest, left = deadline_after(self.deadline, EXIT), len(self.link.states.all_unsent()) + 1
-        self.ended.rest(max(0, self.deadline - monotonic_ns()))
-        while not self.is_over and monotonic_ns() < latest and len(self.link.states.all_unsent()) < left:
-            left = len(self.link.states.all_unsent())
+        """Wait for its end, until the deadline; then for as long again while it gets on from second to second."""
+        latest, until = deadline_after(self.deadline, EXIT), self.deadline - 10**9
+        self.ended.rest(max(0, until - monotonic_ns()))
+        left, before = len(self.link.states.all_unsent()), NEVER
+        while not self.is_over and (monotonic_ns() < self.deadline or (left < before and monotonic_ns() < latest)):
             self.ended.rest(10**9)
+            left, before = len(self.link.states.all_unsent()), left
         self.session.interrupt()
         if left := len(self.link.states.all_unsent()):
             self.link.trouble.warn("%d events that were set have not been sent to %s", left, self.link.store.name)
@@ -314,7 +315,7 @@ def _close(links: list[_Link]) -> None:
         sending.start()
     for sending in sendings:
         sending.wait()
-    wait_for_end(lives, EXIT_TIMEOUT)
+    wait_for_end(lives, max(EXIT_TIMEOUT // 10, min(EXIT_TIMEOUT, deadline - monotonic_ns())))
     for link in links:
         link.connected.clear()
         _links.pop(link, None)  # only now: if a signal handler interrupts this, the exit of the interpreter does it again
