@@ -1,18 +1,15 @@
 """The programs of `examples/engines/`: a task of each engine is cancelled from outside, over a Redis server of its own."""
 
-# ruff: noqa: F401, F811  # fixtures are imported
-
 import contextlib
 import importlib.util
 import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from helpers import CORE_SWITCH, ROOT, TIMEOUT
-from redis_server import own_server, redis
+from redis_server import Server
 
 FOLDER = ROOT / "examples/engines"
 
@@ -49,12 +46,19 @@ def workers(command, options):
         process.wait()
 
 
+@pytest.fixture
+def server():
+    server = Server()
+    yield server
+    server.end()
+
+
 @pytest.mark.parametrize("name", ENGINES)
-def test_a_task_of_an_engine_is_cancelled(core, name, own_server, tmp_path):
+def test_a_task_of_an_engine_is_cancelled(core, name, server, tmp_path):
     package, command = ENGINES[name]
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"make ecosystem installs {package}" if package != "ray" else "ray is large, and is installed by hand")
-    url = f"redis://127.0.0.1:{own_server().port}"
+    url = f"redis://127.0.0.1:{server.port}"
     path = os.pathsep.join([str(FOLDER), *sys.path])
     environment = {**os.environ, **CORE_SWITCH[core], "REDIS_URL": url, "PYTHONPATH": path}
     command = command and [url if word == "REDIS_URL" else word for word in command]
