@@ -152,9 +152,11 @@ class _Handler:
         """See to it that a child that is about to be forked calls `act_in_child()` if it is one of `multiprocessing`."""
         for package in PACKAGES:
             if f"{package}.process" in sys.modules and package not in self._packages:
-                util = import_module(f"{package}.util")  # which billiard imports in the child alone
-                util.register_after_fork(self, _Handler.act_in_child)
-                self._packages.add(package)
+                name = f"{package}.util"
+                util: Any = sys.modules.get(name) or import_module(name)  # billiard imports it in the child alone
+                if hasattr(util, "register_after_fork"):  # another thread may be importing it
+                    util.register_after_fork(self, _Handler.act_in_child)
+                    self._packages.add(package)
 
     def __call__(self, number: int, frame: Any) -> None:
         self._came_in = os.getpid()
