@@ -91,7 +91,7 @@ def set_and_notify(event: CoreEvent, reason: object = None, only_if_expired: boo
         if pending:
             _notify(pending, call)
     except BaseException:
-        _notify(pending, call)  # what is set must be notified, even if a clear() follows
+        _notify(pending, call, True)  # what is set must be notified, even if a clear() follows
         raise
 
 
@@ -100,7 +100,7 @@ def notify_pending(pending: Pending) -> None:
     try:
         _notify(pending, call_in_helper)
     except BaseException:
-        _notify(pending, call_in_helper)
+        _notify(pending, call_in_helper, True)
         raise
 
 
@@ -110,13 +110,15 @@ def _try_set(event: CoreEvent, reason: object, pending: Pending, only_if_expired
     event._fe_try_set(reason, pending, only_if_expired)
 
 
-def _notify(pending: Pending, call: Caller) -> None:
-    reached: set[tuple[int, int]] | None = None
+def _notify(pending: Pending, call: Caller, again: bool = False) -> None:
+    reached: set[tuple[int, int]] = set()
     for parent, sets, cause in pending:  # grows as children are set, so a tree of any depth takes no recursion
         children = parent._fe_children
-        if children and (reached is None or (id(parent), sets) not in reached):
-            reached = reached or set()
-            reached.add((id(parent), sets))
+        if children:
+            if again or len(parent._fe_parents) > 1:  # no other event is reached twice
+                if (id(parent), sets) in reached:
+                    continue
+                reached.add((id(parent), sets))
             for reference, registered_at in list(children.values()):
                 if registered_at < sets and (child := reference()) is not None:
                     child._fe_try_set(cause, pending)
