@@ -77,7 +77,7 @@ def dump_on(signum: int, file: Any = None) -> None:
     On Windows no other process can send a signal, so it accepts SIGBREAK (Ctrl-Break) and SIGINT alone, and Python handles
     these when the main thread is not in `time.sleep()`. A thread that calls `dump()` needs no signal.
 
-    Raises `ValueError` outside the main thread and for what is not a signal; `OSError` for one that cannot be handled.
+    Raises `ValueError` outside the main thread, and for what is not a signal or cannot be handled.
 
     Thread safety: for the main thread.
     """
@@ -86,6 +86,8 @@ def dump_on(signum: int, file: Any = None) -> None:
             f"no process of Windows can send {signum!r}: dump_on(signal.SIGBREAK) for Ctrl-Break, or call dump() in a thread"
         )
 
+    if signum in [getattr(signal, name, None) for name in ("SIGKILL", "SIGSTOP")]:
+        raise ValueError(f"{signal.Signals(signum).name} cannot be handled")
     writing: dict[int, object] = {}  # by process, because another thread may fork meanwhile
 
     def show(number: int, frame: FrameType | None) -> None:

@@ -242,7 +242,7 @@ def test_dump_finds_one_of_many(Event, modules):
 def test_dump_on_refuses(modules):
     with pytest.raises(ValueError):
         modules.debug.dump_on(0)
-    with pytest.raises(OSError):
+    with pytest.raises(ValueError, match=r"^SIGKILL cannot be handled$"):
         modules.debug.dump_on(signal.SIGKILL)
 
 
