@@ -19,6 +19,8 @@ __all__ = ["FrozenClock", "frozen_clock"]
 
 PATIENCE = 10**10  # how long `advance()` waits for callbacks, in nanoseconds of the real clock
 
+_ALREADY_FROZEN = "the clock is frozen already: only one block of frozen_clock() can be open in a process"
+
 _claim = Claim()  # held by the clock whose block is open
 
 
@@ -63,9 +65,12 @@ class FrozenClock:
     def __enter__(self) -> FrozenClock:
         if self._moving.holder is self:
             raise RuntimeError("the block of this clock is over: call frozen_clock() once more")
-        if _claim.holder is self or not _claim.take(self):
-            raise RuntimeError("the clock is frozen already: only one block of frozen_clock() can be open in a process")
+        generation()
+        if _claim.holder is not None:
+            raise RuntimeError(_ALREADY_FROZEN)
         try:
+            if not _claim.take(self):
+                raise RuntimeError(_ALREADY_FROZEN)
             freeze(monotonic_ns())
         except BaseException:  # from a signal handler
             self._end()
@@ -73,11 +78,10 @@ class FrozenClock:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        generation()
-        if _claim.holder is not self:  # in a forked child
-            return
         try:
-            while not self._moving.take(self):  # another thread is in advance()
+            generation()
+            # In a forked child, the clock runs already.
+            while _claim.holder is self and not self._moving.take(self):  # another thread is in advance()
                 sleep(0.0002)
             self._end()
         except BaseException:  # from a signal handler
@@ -85,8 +89,9 @@ class FrozenClock:
             raise
 
     def _end(self) -> None:
-        _run()
-        _claim.give_back(self)
+        if _claim.holder is self:
+            _run()
+            _claim.give_back(self)
 
 
 def frozen_clock() -> FrozenClock:
