@@ -38,7 +38,6 @@ __all__ = [
 for _name in __all__:  # one rule for what `repr()`, pickle and help() show of all that is exported
     if _name != "SharedEvent" and _name != "IMPLEMENTATION":
         globals()[_name].__module__ = "fastevent"
-del _name
 
 
 def __getattr__(name: str) -> Any:

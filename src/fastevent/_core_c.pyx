@@ -360,7 +360,7 @@ cdef class EventCore:
         return child
 
     def _fe_add_child(self, child):
-        """Add a child, which it does not keep alive. Return None, or the key of the child if `finish_child()` must be called."""
+        """Add a child, which it does not keep alive. Return None, or the child's key if `finish_child()` must be called."""
         return add_child(self, child)
 
     def _fe_add_callback(self, callback):

@@ -414,7 +414,7 @@ class EventCore:
 
     def _fe_child(self, timeout: float | None, name: str | None) -> Any:
         """Return a new event of the class that attach() had, a child of this one; with a *timeout* it is self-setting."""
-        child = _own_class.__new__(_own_class)
+        child: Any = object.__new__(_own_class)
         child._fe_has_options = True
         if name is not None:
             check_name(name)
@@ -430,7 +430,7 @@ class EventCore:
         return child
 
     def _fe_add_child(self, child: Any) -> object | None:
-        """Add a child, which it does not keep alive. Return None, or the key of the child if `finish_child()` must be called."""
+        """Add a child, which it does not keep alive. Return None, or the child's key if `finish_child()` must be called."""
         key = object()
         sets = self._fe_register("_fe_children", key, ref(child))
         # One in 64 looks whether there are many that are dead.

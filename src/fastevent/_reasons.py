@@ -107,7 +107,7 @@ def _is_small(reason: object) -> bool:
 def _text(reason: object) -> str:
     try:
         if issubclass(type(reason), str):
-            text = str.__str__(reason)
+            text = str.__str__(reason)  # pyright: ignore[reportArgumentType]
         elif type(reason) in _BRACKETS:  # whose text is made of those of its items, however many and deep
             text, pieces = "", _pieces(reason, ())
             while len(text) <= LONGEST and (piece := next(pieces, "")):

@@ -138,7 +138,7 @@ class ConnectedHelper(Helper):
         """Interrupt a connection whose call takes too long. If that does not end the call, leave its thread behind."""
         self.watched_at = NEVER
         session, life = self.session, self.life
-        if session is None or session.life is not life or session.limit == NEVER:
+        if session is None or life is None or session.life is not life or session.limit == NEVER:
             return
         if not session.is_late():
             self.watch_at(session.limit)

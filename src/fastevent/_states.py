@@ -190,7 +190,7 @@ class States:
         junk = {}
         for name, state in zip(existing, session.read(existing), strict=True):
             try:
-                decode(state)
+                decode(state or "")
             except Exception:
                 self.note_junk(name, state)
                 junk[name] = states[name]

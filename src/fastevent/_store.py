@@ -25,18 +25,21 @@ class Connection(Protocol):
 
     def read(self, names: list[str]) -> list[str | bytes | None]:
         """Return the state of each name, of which the first `LONGEST_STATE` bytes suffice; None where there is none."""
+        ...
 
     def create(self, states: dict[str, str], replace: bool) -> list[str]:
         """Store the states and publish their names. Return the names that have a state already, which stays.
 
         If *replace*, it does not stay. Raises `Refused` if the store refuses any of them.
         """
+        ...
 
     def listen(self) -> None:
         """Subscribe to the names that are published. Return when that holds."""
 
     def next_names(self, seconds: float) -> Sequence[str | None]:
         """Return names that have been published; none if there were none for so long. None among them may be any name."""
+        ...
 
     def ping(self) -> None:
         """Return if the store answers."""

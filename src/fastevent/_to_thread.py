@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import nullcontext, suppress
 from contextvars import copy_context
 from functools import partial
+from importlib import import_module
 from threading import Thread
 from typing import Any, TypeVar
 
@@ -97,11 +98,12 @@ def _in_thread_of_anyio(function: Callable[[], None]) -> Awaitable[None] | None:
     """Have anyio run *function* if it is imported, so that `anyio.from_thread` works in there; otherwise return None."""
     if getattr(sys.modules.get("anyio"), "CapacityLimiter", None) is None:
         return None
-    import anyio.to_thread
-
+    anyio: Any = sys.modules["anyio"]
+    import_module("anyio.to_thread")
     # A limiter of its own: if the threads of the default one all waited for each other, the function would never begin.
     with suppress(TypeError):  # by a release without that parameter
-        return anyio.to_thread.run_sync(function, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
+        running: Awaitable[None] = anyio.to_thread.run_sync(function, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
+        return running
     return None
 
 

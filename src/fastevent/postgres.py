@@ -22,6 +22,7 @@ try:
 except ImportError as _error:
     raise ModuleNotFoundError("fastevent.postgres needs psycopg: pip install 'fastevent[postgres]'", name="psycopg") from _error
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.sql import SQL, Identifier
 
 __all__ = ["PostgresEvents"]
 
@@ -174,7 +175,7 @@ class _Connection:
             self.store.clean_at = NEVER
 
     def listen(self) -> None:
-        self.ask(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(self.store.channel)))
+        self.ask(SQL("LISTEN {}").format(Identifier(self.store.channel)))
 
     def next_names(self, seconds: float) -> list[str | None]:
         if not self.heard:

@@ -68,9 +68,11 @@ class SharedEvent(SetOnce):
         if hasattr(self, "_fe_key"):
             raise TypeError(f"{self!r} cannot be initialised again, as other processes may hold it: make a new SharedEvent")
         super().__init__(timeout, parents=parents, set_on_timeout=set_on_timeout, name=name)
-        hub = None
-        while hub is not (hub := _hub.hub()):  # a signal handler may have forked
+        while True:
+            hub = _hub.hub()
             key = hub.own().new_key()
+            if hub is _hub.hub():  # otherwise a signal handler has forked in between
+                break
         _share(self, key)
 
     def clear(self) -> NoReturn:
