@@ -55,12 +55,14 @@ class FrozenClock:
         try:
             if not self._moving.take(me):
                 raise RuntimeError("the clock is being advanced already, by another thread or by what this call interrupted")
-            _settle()
-            while entries := timers.events.entries_until(end):
-                _move(max(entries[0][0], clock.now()))
-            _move(end)
+            # The loop is a call, because 3.12 and 3.13 may leave a `try` at the end of a loop without its `finally`.
+            _move_on(end)
         finally:
-            self._moving.give_back(me)
+            try:
+                self._moving.give_back(me)
+            except BaseException:  # from a signal handler: the end of the block would wait for ever
+                self._moving.give_back(me)
+                raise
 
     def __enter__(self) -> FrozenClock:
         if self._moving.holder is self:
@@ -80,13 +82,16 @@ class FrozenClock:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         try:
             generation()
-            # In a forked child, the clock runs already.
-            while _claim.holder is self and not self._moving.take(self):  # another thread is in advance()
-                sleep(0.0002)
+            self._stop_moving()
             self._end()
         except BaseException:  # from a signal handler
             self._end()
             raise
+
+    def _stop_moving(self) -> None:
+        """Wait for the end of an `advance()` of another thread; refuse the next one."""
+        while _claim.holder is self and not self._moving.take(self):  # in a forked child, another one or none is the holder
+            sleep(0.0002)
 
     def _end(self) -> None:
         if _claim.holder is self:
@@ -115,6 +120,13 @@ def frozen_clock() -> FrozenClock:
     Thread safety: for one block at a time. It is not for programs that use several interpreters.
     """
     return FrozenClock()
+
+
+def _move_on(end: int) -> None:
+    _settle()
+    while entries := timers.events.entries_until(end):
+        _move(max(entries[0][0], clock.now()))
+    _move(end)
 
 
 def _move(time: int) -> None:

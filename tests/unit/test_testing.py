@@ -1,6 +1,7 @@
 """A clock that tests move: `fastevent.testing.frozen_clock()`."""
 
 import os
+import signal
 import threading
 import time
 from math import inf, nan
@@ -112,12 +113,13 @@ def test_threads_wait_by_it(fastevent, clock):
 
 def test_ticks_go_by_it(Event, clock):
     event, ticks = Event(10.5), []
-    with Threads(lambda: ticks.extend(event.ticks(1))):
-        for _ in range(11):
-            until_waiting(event)
+    with Threads(lambda: [ticks.append(number) for number in event.ticks(1)]):
+        for number in range(10):
+            until(lambda number=number: len(ticks) == number + 1 and event.status().waiting)
             clock.advance(1)
-            time.sleep(0.01)
-    assert 9 <= len(ticks) <= 11
+        until(lambda: len(ticks) == 11 and event.status().waiting)
+        clock.advance(1)
+    assert ticks == list(range(11)) and event.remaining() == 0
 
 
 @both
@@ -409,3 +411,36 @@ def test_no_round_is_early_late_or_hangs(fastevent, modules, tiny_switch_interva
 
     for number in range(int(150 * SCALE)):
         play(10 + number % 100)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer that sends signals")
+def test_a_handler_that_raises_leaves_nothing_behind(core):
+    def program():
+        import random
+        import signal
+        import time
+
+        from fastevent import Event, _time, testing
+
+        class Interruption(BaseException):
+            pass
+
+        def interrupt(*_):
+            raise Interruption
+
+        signal.signal(signal.SIGALRM, interrupt)
+        numbers = random.Random(0)
+        for _ in range(1000):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, numbers.random() * 3e-4 + 1e-6)
+                with testing.frozen_clock() as clock:
+                    Event(5, set_on_timeout=True)
+                    clock.advance(5)
+                time.sleep(1)
+            except Interruption:
+                pass
+            assert testing._claim.holder is None and _time.clock.longest_wait == _time.LONGEST_WAIT
+            assert abs(Event(1)._start_time - time.monotonic()) < 1
+        print("over")
+
+    assert python(program, core) == "over\n"
