@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
-from fastevent._async import AsyncioWatch, TrioWatch, running_task, running_trio
+from fastevent._async import AsyncioWatch, TrioWatch, Watch, running_task, running_trio
 from fastevent._core import EventCore
 from fastevent._errors import EventCancelled, describe, ended_error
 
@@ -58,16 +58,10 @@ def _innermost(blocks: list[Any]) -> Any:
     return (own or blocks)[-1]  # a generator that was not run to its end is closed by another task
 
 
-class _Block:
-    """An `async with event:` of a task, which is a `Watch`."""
+class _Block(Watch):
+    """An `async with event:` of a task."""
 
-    if TYPE_CHECKING:
-        task: Any
-        _error: EventCancelled | None  # what ended the block, once the body has been cancelled for it
-        _event: EventCore
-
-        def start(self) -> None: ...
-        def stop(self) -> None: ...
+    _error: EventCancelled | None  # what ended the block, once the body has been cancelled for it
 
     def enter(self) -> None:
         self.start()
