@@ -168,10 +168,8 @@ def expire(event: CoreEvent) -> None:
 
 def schedule(event: CoreEvent) -> None:
     """Have a self-setting event set at its deadline. Raises `RuntimeError` where no thread can be started."""
-    if event._fe_self_setting:
-        deadline = event._fe_deadline()
-        if deadline != NEVER:
-            timers.add(deadline, _fire, ref(event))
+    if event._fe_self_setting and (deadline := event._fe_deadline()) != NEVER:
+        timers.add(deadline, _fire, ref(event))
 
 
 def reschedule(event: CoreEvent) -> None:

@@ -58,13 +58,14 @@ class Schedule:
         return self.heap[0][0] if self.heap else NEVER
 
     def read(self) -> None:
-        for _ in range(len(self.unread)):  # no more than these, because reading must not delay deadlines that pass
-            deadline, fire, reference = self.unread[0]
-            if deadline < self._first.get(id(reference), NEVER) and reference() is not None:
-                self._first[id(reference)] = deadline
+        unread, first = self.unread, self._first
+        for _ in range(len(unread)):  # no more than these, because reading must not delay deadlines that pass
+            deadline, fire, reference = unread[0]
+            if reference() is not None and deadline < first.get(id(reference), NEVER):
+                first[id(reference)] = deadline
                 self._number += 1
                 heapq.heappush(self.heap, (deadline, self._number, fire, reference))
-            self.unread.popleft()  # only now, so that the child of a fork in between reads it again
+            unread.popleft()  # only now, so that the child of a fork in between reads it again
         if len(self.heap) > self._limit:
             self.heap = [entry for entry in self.heap if self._holds(entry) and entry[3]() is not None]
             self._first = {id(reference): deadline for deadline, _, _, reference in self.heap}
