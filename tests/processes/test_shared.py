@@ -26,11 +26,11 @@ def each(programs):
     return [pytest.param(name, method, id=f"{name}-{method}") for name, (_, methods) in programs.items() for method in methods]
 
 
-def run(file, arguments, core, directory, method="fork", seconds=2 * TIMEOUT):
+def run(file, arguments, core, directory, method="fork", seconds=2 * TIMEOUT, without=""):
     """Run a program, which must print nothing. Return the directories that it leaves behind."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-X", "faulthandler", HERE / file, *arguments],
-        env=child_environment(core, TMPDIR=str(directory), METHOD=method),
+        env=child_environment(core, TMPDIR=str(directory), METHOD=method, WITHOUT=without),
         capture_output=True,
         text=True,
         timeout=seconds,
@@ -52,11 +52,23 @@ def test_fault(core, name, method, directory):
     assert len(left) == expected, left
 
 
+@pytest.mark.parametrize("method", ["fork", "spawn"])
 @pytest.mark.parametrize("name", [name for name, (_, methods) in FAULTS.items() if len(methods) > 1])
-def test_fault_on_loopback(core, name, directory):
-    """Where a Unix socket cannot be, as its path would be too long."""
+def test_fault_on_loopback(core, name, method, directory):
+    """As on Windows: no Unix sockets, and nothing that says when a process began."""
+    assert run("shared_faults.py", [name], core, directory, method, without="HAS_PATHS HAS_NAMES HAS_PROC") == []
+
+
+@pytest.mark.parametrize("name", ["a_killed_home_sets_its_events", "a_worker_sets_and_exits_at_once"])
+def test_fault_without_names(core, name, directory):
+    """As on macOS: Unix sockets with a file alone."""
+    left = run("shared_faults.py", [name], core, directory, without="HAS_NAMES HAS_PROC")
+    assert len(left) == ("killed" in name)
+
+
+def test_paths_that_are_too_long_are_not_needed(core, directory):
     (directory / TOO_LONG).mkdir(parents=True)
-    assert run("shared_faults.py", [name], core, directory / TOO_LONG) == []
+    assert run("shared_faults.py", ["a_worker_sets_and_exits_at_once"], core, directory / TOO_LONG) == []
 
 
 def test_chaos_loses_no_set(core, directory):

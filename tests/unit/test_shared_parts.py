@@ -1,0 +1,178 @@
+"""The parts of a SharedEvent that need no other process: lines, what is remembered, who lives, reasons."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from fastevent import EventTimeout, _reasons
+from fastevent.shared import _home, _place, _wire
+
+
+def nested(depth):
+    reason = []
+    for _ in range(depth):
+        reason = [reason]
+    return reason
+
+
+class Raises:
+    @property
+    def __class__(self):
+        raise RuntimeError("outside of any context")
+
+    def __str__(self):
+        raise ValueError("no text")
+
+
+REASONS = {
+    "has no class": Raises,
+    "deep": lambda: nested(20_000),
+    "long number": lambda: 10**1_000,
+    "no JSON": lambda: {"a": {1: object()}},
+    "long list": lambda: ["x"] * 10**5,
+}
+
+
+@pytest.mark.parametrize("make", REASONS.values(), ids=REASONS)
+def test_any_reason_is_sent(make):
+    text = _reasons.encode(make())
+    assert len(text) <= _reasons.LONGEST_TEXT
+    assert _reasons.decode(text)
+
+
+def test_a_timeout_stays_one():
+    assert type(_reasons.decode(_reasons.encode(EventTimeout("late")))) is EventTimeout
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 60_000, '{"a":' * 60_000, "[" * 40 + '"' + '\\"' * 32_000, "{}", "1", '{"reason": 1}', "\udcff", " " * 70_000],
+)
+def test_what_is_no_reason_is_refused_soon(text):
+    started = time.thread_time()
+    with pytest.raises(ValueError):
+        _reasons.decode(text)
+    assert time.thread_time() - started < 1
+
+
+def test_a_long_number_is_read_as_its_digits():
+    digits = "9" * 5_000
+    limit = sys.get_int_max_str_digits() if hasattr(sys, "get_int_max_str_digits") else 0
+    assert _reasons.decode(f'{{"reason": {digits}, "timed_out": false}}') == (digits if limit else int(digits))
+
+
+def test_a_line_that_was_cut_off_says_nothing():
+    whole = _wire.set_line(123, '{"reason": "a b", "timed_out": false}').strip()
+    assert _wire.words_of(whole) == [b"set", b"123", b'{"reason": "a b", "timed_out": false}']
+    assert not any(_wire.words_of(whole[:length]) for length in range(len(whole)))
+
+
+def test_a_sealed_line_is_for_the_key():
+    key, text = os.urandom(32), _wire.set_line(7, "x" * 48_000)
+    line = _wire.sealed(key, text)
+    assert len(line) <= _wire.LONGEST and b"xxxx" not in line
+    _, word = _wire.words_of(line.strip())
+    assert _wire.opened(key, word)[:2] == [b"set", b"7"]
+    for wrong_key, wrong_word in ((os.urandom(32), word), (key, b"A" + word[1:]), (key, b""), (key, b"\xff")):
+        with pytest.raises(ValueError):
+            _wire.opened(wrong_key, wrong_word)
+
+
+@pytest.mark.parametrize("word", [b"", b"-1", b"1" * 19, b"1.0", b"\xb2", b"1\x04"])
+def test_a_number_is_digits(word):
+    with pytest.raises(ValueError):
+        _wire.number_of(word)
+
+
+def test_what_is_forgotten_is_the_reason_alone(monkeypatch):
+    monkeypatch.setattr(_home, "MOST_CAUSES", 100)
+    causes = _home.Causes()
+    for number in range(0, 20_000, 2):
+        causes.add(number, _home.NO_REASON)
+        causes.trim()
+    assert len(causes._lines) == 100
+    assert all((number in causes) == (number % 2 == 0) for number in range(20_000))
+
+
+def test_reasons_are_bounded_in_bytes():
+    causes = _home.Causes()
+    for number in range(1_000):
+        causes.add(number, "x" * 48_000)
+        causes.trim()
+    assert sum(map(len, causes._lines.values())) <= _home.MOST_BYTES
+    assert all(number in causes for number in range(1_000)) and 1_000 not in causes
+
+
+def test_full_blocks_of_numbers_cost_nothing():
+    numbers = _home.Numbers()
+    for number in range(3 * numbers.BLOCK):
+        numbers.add(number)
+    assert not numbers._blocks and 3 * numbers.BLOCK - 1 in numbers and 3 * numbers.BLOCK not in numbers
+
+
+@pytest.fixture
+def home():
+    listener = _place.Listener()
+    listener.remove()
+    return listener.home
+
+
+def test_this_process_lives(home, monkeypatch):
+    assert home.lives()
+    monkeypatch.setattr(_place, "HAS_PROC", False)
+    assert home.lives()
+
+
+@pytest.mark.parametrize("has_proc", [True, False])
+def test_a_process_that_has_ended_does_not_live(home, monkeypatch, has_proc):
+    monkeypatch.setattr(_place, "HAS_PROC", has_proc and _place.HAS_PROC)
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    other = home._replace(pid=process.pid, start=_place._start(process.pid) or "")
+    assert other.lives()
+    process.communicate(b"\n")
+    assert not other.lives()
+
+
+@pytest.mark.skipif(not _place.HAS_PROC, reason="has no /proc")
+def test_a_number_that_was_given_again_is_another_process(home):
+    assert not home._replace(start="1").lives()
+    assert home._replace(start="1", spaces=(1, 1)).lives()  # of another container: it cannot be known
+
+
+def test_an_interpreter_that_has_ended_does_not_live(home):
+    if _place._interpreters_of_process is None:
+        pytest.skip("has no interpreters")
+    ended = home._replace(interpreter=99)
+    assert not ended.lives() and str(ended) == f"interpreter 99 of process {os.getpid()}"
+
+
+@pytest.mark.parametrize("has_paths, has_names", [(True, False), (False, True), (False, False)])
+def test_a_listener_is_reached(monkeypatch, has_paths, has_names):
+    monkeypatch.setattr(_place, "HAS_PATHS", has_paths and _place.HAS_PATHS)
+    monkeypatch.setattr(_place, "HAS_NAMES", has_names and _place.HAS_NAMES)
+    listener = _place.Listener()
+    try:
+        assert len(listener.sockets) == 1
+        for address in listener.home.addresses():
+            sock = _place.connect(address)
+            listener.sockets[address].accept().close()
+            sock.close()
+    finally:
+        listener.remove()
+
+
+@pytest.mark.skipif(not _place.HAS_PATHS, reason="has no Unix sockets")
+def test_an_address_that_was_removed_is_made_again():
+    listener = _place.Listener()
+    try:
+        os.unlink(listener.home.address)
+        os.rmdir(listener.directory)
+        listener.renew()
+        _place.connect(listener.home.address).close()
+        assert os.stat(listener.directory).st_mode & 0o777 == 0o700
+    finally:
+        listener.remove()
+    assert not os.path.exists(listener.directory)
