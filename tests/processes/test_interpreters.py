@@ -128,3 +128,32 @@ def test_a_shared_event_reaches_another_interpreter(core, tmp_path):
     environment = {**os.environ, **CORE_SWITCH[core]}
     done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=TIMEOUT, env=environment)
     assert (done.stdout, done.stderr) == ("(True, 'why')\n", "")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14) or sys.implementation.name != "cpython", reason="no concurrent.interpreters")
+def test_an_interpreter_that_has_ended_is_named(core):
+    """Its process lives, so the reason is not that the process is gone. One event is held here, the other one comes late."""
+
+    def program():
+        import pickle
+        import sys
+        from concurrent import interpreters
+
+        interpreter, tickets = interpreters.create(), interpreters.create_queue()
+        interpreter.prepare_main(tickets=tickets, path=sys.path)
+        interpreter.exec(
+            "import pickle, sys\n"
+            "sys.path[:] = path\n"
+            "from fastevent import SharedEvent\n"
+            "events = [SharedEvent(), SharedEvent()]\n"
+            "for event in events:\n"
+            "    tickets.put(pickle.dumps(event))\n"
+        )
+        held, late = pickle.loads(tickets.get()), tickets.get()
+        assert not held.wait(0.2)
+        interpreter.close()
+        for event in (held, pickle.loads(late)):
+            assert event.wait(60)
+            assert event.reason.startswith(f"interpreter {interpreter.id} of process "), event.reason
+
+    assert python(program, core) == ""
