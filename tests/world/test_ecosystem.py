@@ -366,4 +366,4 @@ def test_servers_under_the_patch(core, name, tmp_path):
     (tmp_path / "served.py").write_text(SERVED)
     answer, code = used(name, tmp_path)
     assert answer == "True threading"
-    assert used(name, tmp_path, "-m", "fastevent", "run", **CORE_SWITCH[core]) == ("True fastevent._event", code)
+    assert used(name, tmp_path, "-m", "fastevent", "run", **CORE_SWITCH[core]) == ("True fastevent", code)
