@@ -140,10 +140,10 @@ def test_an_interpreter_that_has_ended_is_named(core):
         from concurrent import interpreters
 
         interpreter, tickets = interpreters.create(), interpreters.create_queue()
-        interpreter.prepare_main(tickets=tickets, path=sys.path)
+        interpreter.prepare_main(tickets=tickets, path="\0".join(sys.path))
         interpreter.exec(
             "import pickle, sys\n"
-            "sys.path[:] = path\n"
+            "sys.path[:] = path.split(chr(0))\n"
             "from fastevent import SharedEvent\n"
             "events = [SharedEvent(), SharedEvent()]\n"
             "for event in events:\n"
