@@ -236,27 +236,42 @@ def waiting():
 
 @pytest.mark.parametrize("subject, waiters, beside", [*waiting()])
 def test_waking(benchmark, subject, waiters, beside):
-    """One set(): until the last waiter runs, and until it returns. *beside* a thread that computes meanwhile, or not."""
+    """One set(): until the last waiter runs, and until it returns. *beside* a thread that computes meanwhile, or not.
+
+    The threads live until the last one has run, because the end of a thread costs more than its wake-up.
+    """
     alone = _thread._count()
     stack_size = threading.stack_size(256 * 1024)
-    computing = []
+    computing, held, ending = [], [], []
 
     def compute():
         while computing:
             pass
 
-    def gather():
+    def end_all():
         computing.clear()
-        while _thread._count() > alone:  # threads of the round before
+        start = time.perf_counter()
+        for lock in held:
+            lock.release()
+        while _thread._count() > alone:
             time.sleep(0.001)
+        if held:
+            ending.append(time.perf_counter() - start)
+        held.clear()
+
+    def gather():
+        end_all()
         event = (subject.E or subjects.LockPerWaiter)()
-        there, asleep, last = [], list(range(waiters)), subjects.held_lock()
+        there, asleep, last, living = [], list(range(waiters)), subjects.held_lock(), subjects.held_lock()
+        held.append(living)
 
         def wait():
             there.append(None)
             event.wait()
             if asleep.pop() == 0:
                 last.release()
+            with living:
+                pass
 
         for _ in range(waiters):
             _thread.start_new_thread(wait, ())
@@ -282,8 +297,10 @@ def test_waking(benchmark, subject, waiters, beside):
         benchmark.pedantic(wake, setup=gather, rounds=max(3, min(10, 2_000 // waiters)))
         benchmark.extra_info["seconds"] = {subjects.SETTING_BESIDE if beside else subjects.SETTING: median(setting)}
     finally:
-        computing.clear()
+        end_all()
         threading.stack_size(stack_size)
+    if not beside:
+        benchmark.extra_info["seconds"][subjects.ENDING] = median(ending)
 
 
 def resident():
