@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import finalize, ref
 
 from fastevent._event import Event
-from fastevent._notify import Waker, call_in_helper, set_and_notify, subscribe
+from fastevent._notify import Waker, call_in_helper, set_and_notify, subscribe, unsubscribe
 from fastevent._process import BRIDGES, Token, at_exit, expect_exit, generation, native, sleep
 from fastevent._session import LIMIT, ConnectedHelper, Session
 from fastevent._set_once import publish_if_set
@@ -83,7 +83,7 @@ class Bridge:
             subscribe(event, entry.waker)
             entry.waker.wake()  # a parent or the timeout may have set it already
             link.request(name)
-            if not (link.away or entry.looked_up.wait(FIRST_LOOK)):
+            if not (link.away or _is_set_within(entry.looked_up, FIRST_LOOK)):
                 link.away = True  # the next call need not wait as long
         return event
 
@@ -256,6 +256,19 @@ class _Link:
             self.keeper.rest(min(reread, again) - monotonic_ns())
             if monotonic_ns() >= again or not self.keeper.goes_on(session.life):
                 return  # where the store refuses, to try again over a new connection: another server may answer there
+
+
+def _is_set_within(event: Event, seconds: float) -> bool:
+    """Do what `event.wait(seconds)` does, also where a test has frozen the clock."""
+    token, until = Token(), deadline_after(monotonic_ns(), seconds)
+    waker = Waker(token.wake)
+    subscribe(event, waker)
+    try:
+        while not event.is_set() and (left := until - monotonic_ns()) > 0:
+            token.rest(left)
+    finally:
+        unsubscribe(event, waker)
+    return event.is_set()
 
 
 # The end

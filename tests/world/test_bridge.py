@@ -4,7 +4,7 @@ import threading
 import time
 
 import pytest
-from helpers import TIMEOUT, until
+from helpers import TIMEOUT, import_over, until
 from memory_store import Server, make, stuck
 
 
@@ -214,6 +214,23 @@ def test_event_waits_once_for_a_client_that_is_stuck(bridge, server, released):
     for number in range(50):
         assert not events.event(str(number)).is_set()
     assert time.monotonic() - start < 10
+
+
+def test_it_goes_on_while_the_clock_is_frozen(fastevent, bridge, server, released, monkeypatch):
+    monkeypatch.setattr(fastevent._session, "CONNECT", 0.2)
+    testing = import_over(fastevent, "fastevent.testing")
+    with testing.frozen_clock() as clock:
+        here, there = bridge().event("run"), bridge().event("run")
+        here.set("why")
+        until(there.is_set)
+        server.connecting = stuck(released)
+        start = time.monotonic()
+        events = bridge()
+        assert not events.event("other").is_set() and time.monotonic() - start < TIMEOUT / 2
+        clock.advance(86_400)
+        until(lambda: events._link.keeper.left_behind)
+        released.set()
+        assert events.event("other") is events.event("other")
 
 
 def test_an_exception_of_any_kind_ends_nothing(bridge, server):
