@@ -11,6 +11,7 @@ from helpers import TIMEOUT, TOO_LONG, child_environment, python
 if not hasattr(os, "fork"):
     pytest.skip("the programs fork", allow_module_level=True)
 
+from shared_attacks import ATTACKS
 from shared_faults import FAULTS
 from shared_programs import PROGRAMS
 
@@ -50,6 +51,12 @@ def test_fault(core, name, method, directory):
     left = run("shared_faults.py", [name], core, directory, method)
     expected = 1 if name == "a_killed_home_sets_its_events" else 0
     assert len(left) == expected, left
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="they find a home in /proc")
+@pytest.mark.parametrize(("name", "method"), each(ATTACKS))
+def test_attack(core, name, method, directory):
+    run("shared_attacks.py", [name], core, directory, method, seconds=4 * TIMEOUT)
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])

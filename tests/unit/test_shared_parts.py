@@ -170,7 +170,7 @@ def test_an_address_that_was_removed_is_made_again():
     try:
         os.unlink(listener.home.address)
         os.rmdir(listener.directory)
-        listener.renew()
+        listener.renew(listener.home.address)
         _place.connect(listener.home.address).close()
         assert os.stat(listener.directory).st_mode & 0o777 == 0o700
     finally:

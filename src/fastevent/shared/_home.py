@@ -222,7 +222,7 @@ class Acceptor:
         self.pauses = False
         self.alarm_at = monotonic_ns() + RENEWAL
         try:
-            self.own.listener.renew()
+            self.own.listener.renew(self.address)
             self.failures = 0
         except OSError:
             if not self.failures:

@@ -23,7 +23,7 @@ class Hub:
 
     def __init__(self) -> None:
         self.generation = generation()
-        self.loop = Loop(lambda: thread.start_if_needed())
+        self.loop = Loop(lambda: thread.start_if_needed(), lambda: thread.leave_behind())
         self.held = Held()
         self.homes: dict[Home, ToHome] = {}  # of others
         self._own: dict[str, OwnHome] = {}  # "own", from the first event made here

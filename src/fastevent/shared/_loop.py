@@ -1,7 +1,8 @@
 """The thread "fastevent shared": it waits for sockets, reads, and calls what other threads have posted.
 
 Which sockets it waits for is looked up anew in each round, and is kept nowhere. So nothing is left over of a socket that has
-been closed, by whomever, and a failure of one round does not reach the next.
+been closed, by whomever, and a failure of one round does not reach the next. A thread that nobody can wake, because the program
+has closed the sockets for that, is left behind.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
-from fastevent._process import expect_exit, generation, log, sleep
+from fastevent._process import Claim, expect_exit, generation, log, sleep
 from fastevent._threads import Helper, Life, helpers_ended
 from fastevent._time import NEVER, monotonic_ns
 from fastevent.shared._sockets import Socket, pair, readable_and_writable
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.02, 5.0  # after failures of the thread itself, in seconds
+_LONGEST_WAIT = 6 * 10**10  # until the thread looks whether its sockets are still there, in nanoseconds
 
 
 class Watched(Protocol):
@@ -42,14 +44,16 @@ class Watched(Protocol):
 class Loop:
     """What the thread has to do in this process. A forked child has another one."""
 
-    def __init__(self, start: Callable[[], object]) -> None:
+    def __init__(self, start: Callable[[], object], leave_behind: Callable[[], object]) -> None:
         self.generation = generation()
         self.start = start
+        self.leave_behind = leave_behind
         self.watched: dict[Watched, None] = {}
         self.posts: deque[Callable[[], object]] = deque()
         self.can_start = True  # the thread; not in a fork handler of PyPy
         self.is_over = False  # the process exits
-        self._waking: tuple[Socket, Socket] | None = None  # while the thread runs
+        self._waking: dict[str, tuple[Socket, Socket]] = {}  # "pair", while the thread runs
+        self._round = Claim()  # of a thread, while it does what there is to do
 
     # For any thread and any signal handler
 
@@ -69,10 +73,16 @@ class Loop:
         self.interrupt()
 
     def interrupt(self) -> None:
-        waking = self._waking
-        if waking is not None:
-            with suppress(OSError):  # it has been woken often enough, or it will look at everything anyway
-                waking[1].send(b"!")
+        waking = self._waking.get("pair")
+        if waking is None:  # it will look at everything anyway
+            return
+        try:
+            waking[1].send(b"!")
+        except BlockingIOError:  # it has been woken often enough
+            pass
+        except OSError:  # the program has closed the descriptor, for which the thread may be waiting
+            if self._waking.pop("pair", None) is not None:
+                self.leave_behind()
 
     def is_needed(self) -> bool:
         is_here = self.generation == generation()  # just after a fork, this may still be what the parent has to do
@@ -83,16 +93,19 @@ class Loop:
         for watched in list(self.watched):
             if watched.socket is not None:
                 watched.socket.close()
-        self.stop_waking()
+        self._close_waking(self._waking.get("pair"))
 
     # For the thread
 
     def work(self, life: Life) -> None:
-        failures = 0
+        failures, waking = 0, None
         try:
             while self.goes_on(life):
                 try:
-                    self.work_once()
+                    if waking is None or not self._can_be_woken(waking):
+                        self._close_waking(waking)
+                        waking = self._waking["pair"] = pair()
+                    self.work_once(life, waking[0])
                     failures = 0
                 except BaseException:
                     if not failures:
@@ -100,7 +113,7 @@ class Loop:
                     failures += 1
                     self.pause(life, min(_SHORTEST_PAUSE * 2**failures, _LONGEST_PAUSE))
         finally:
-            self.stop_waking()
+            self._close_waking(waking)
 
     def goes_on(self, life: Life) -> bool:
         """Return False before a fork and at the end, which is after `multiprocessing` has waited for children."""
@@ -111,32 +124,43 @@ class Loop:
         while self.goes_on(life) and monotonic_ns() < end:
             sleep(0.01)
 
-    def work_once(self) -> None:
-        waking = self._waking
-        if waking is None or waking[0].fileno() == -1 or waking[1].fileno() == -1:
-            self.stop_waking()
-            waking = self._waking = pair()
-        for watched in list(self.watched):
-            if watched.is_broken:
-                self.safely(watched.on_broken)
-            elif watched.socket is not None and watched.socket.fileno() == -1:
-                self.safely(watched.end)
-        by_descriptor = {watched.socket.fileno(): watched for watched in list(self.watched) if watched.socket is not None}
-        wanted = {descriptor: watched.is_full for descriptor, watched in by_descriptor.items() if descriptor != -1}
-        wanted[waking[0].fileno()] = False
-        alarm_at = 0 if self.posts else min([watched.alarm_at for watched in list(self.watched)], default=NEVER)
-        seconds = None if alarm_at == NEVER else max(0, alarm_at - monotonic_ns()) / 1e9
-        for descriptor, can_write in readable_and_writable(wanted, seconds).items():
-            if descriptor == waking[0].fileno():
+    def work_once(self, life: Life, waking: Socket) -> None:
+        wanted = {descriptor: watched.is_full for descriptor, watched in self._by_descriptor().items()}
+        wanted[waking.fileno()] = False
+        wanted.pop(-1, None)
+        has_work = bool(self.posts) or any(map(_needs_end, list(self.watched)))
+        alarm_at = 0 if has_work else min([watched.alarm_at for watched in list(self.watched)], default=NEVER)
+        ready = readable_and_writable(wanted, min(max(0, alarm_at - monotonic_ns()), _LONGEST_WAIT) / 1e9)
+        if not self.goes_on(life):
+            return
+        if not self._round.take(life):  # a thread that was left behind has not finished its own
+            sleep(0.001)
+            return
+        try:
+            if ready.pop(waking.fileno(), None) is not None:
                 with suppress(OSError):
-                    waking[0].receive(4_096)
-            elif descriptor in by_descriptor:
+                    waking.receive(4_096)
+            self._do_what_there_is(ready)
+        finally:
+            self._round.give_back(life)
+
+    def _by_descriptor(self) -> dict[int, Watched]:
+        found = {watched.socket.fileno(): watched for watched in list(self.watched) if watched.socket is not None}
+        found.pop(-1, None)
+        return found
+
+    def _do_what_there_is(self, ready: dict[int, bool]) -> None:
+        by_descriptor = self._by_descriptor()
+        for descriptor, can_write in ready.items():
+            if descriptor in by_descriptor:
                 self.safely(partial(by_descriptor[descriptor].on_ready, can_write))
         while self.posts:
             self.safely(self.posts.popleft())
         for watched in list(self.watched):
             if watched.alarm_at <= monotonic_ns():
                 self.safely(watched.on_alarm)
+            elif _needs_end(watched):
+                self.safely(watched.on_broken if watched.is_broken else watched.end)
 
     def safely(self, function: Callable[[], object]) -> None:
         try:
@@ -144,10 +168,19 @@ class Loop:
         except BaseException:  # of a finalizer, for instance: the thread is for all events
             log("in the thread of shared events")
 
-    def stop_waking(self) -> None:
-        waking, self._waking = self._waking, None
-        for end in waking or ():
-            end.close()
+    def _can_be_woken(self, waking: tuple[Socket, Socket]) -> bool:
+        return self._waking.get("pair") is waking and -1 not in (waking[0].fileno(), waking[1].fileno())
+
+    def _close_waking(self, waking: tuple[Socket, Socket] | None) -> None:
+        if waking is not None:
+            if self._waking.get("pair") is waking:
+                self._waking.pop("pair", None)
+            for end in waking:
+                end.close()
+
+
+def _needs_end(watched: Watched) -> bool:
+    return watched.is_broken or (watched.socket is not None and watched.socket.fileno() == -1)
 
 
 class Thread(Helper):

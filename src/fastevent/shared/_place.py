@@ -110,12 +110,18 @@ class Listener:
         spare = names[0] if names else ""
         self.home = Home(os.getpid(), _start(os.getpid()) or "", _interpreter(), _spaces(), address, spare, os.urandom(32))
 
-    def renew(self) -> None:
-        """Listen again where a socket has been closed or removed by others. Raises `OSError`."""
-        for address, listener in list(self.sockets.items()):
-            if listener.fileno() == -1 or (self.directory and address == self.home.address and not self._is_there()):
-                listener.close()
-                self.sockets[address] = _listen(address)
+    def renew(self, address: Any) -> None:
+        """Listen there again if the socket has been closed or removed by others. Raises `OSError`."""
+        listener = self.sockets[address]
+        is_path = bool(self.directory) and address == self.home.address
+        is_there = self._is_there() if is_path else True
+        if listener.fileno() != -1 and is_there:
+            return
+        listener.close()
+        if is_path:
+            with suppress(FileNotFoundError):
+                os.unlink(address)
+        self.sockets[address] = _listen(address)
 
     def _is_there(self) -> bool:
         """Return whether the address is there, and keep it from looking old. Make the directory if it is missing."""
