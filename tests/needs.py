@@ -16,6 +16,7 @@ import sysconfig
 NEEDS = {
     "redis": (["redis-server", "valkey-server"], "RedisEvents"),
     "postgres": (["postgres"], "PostgresEvents"),
+    "pgbouncer": (["pgbouncer"], "PostgresEvents behind a pooler"),
     "spin": (["spin"], "the models in proofs/"),
     "xvfb": (["xvfb-run"], "the window of tkinter on the page Windows and notebooks"),
     "faketime": (["faketime"], "a clock that jumps"),

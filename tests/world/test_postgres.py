@@ -2,22 +2,19 @@
 
 # ruff: noqa: F401, F811  # fixtures are imported
 
-import concurrent.futures
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import postgres_server
 import pytest
-from helpers import ROOT, TIMEOUT, in_child, python, until
+from helpers import ROOT, TIMEOUT, need, python, until
 from postgres_server import free_port, psycopg
-from stores import Events, bridge, bridge_module, module, own_server, prefix, server, until_collected
+from stores import Events, bridge, module, own_server, prefix, server
 
 
 @pytest.fixture(scope="module")
@@ -241,9 +238,7 @@ def test_a_failover_to_another_address(bridge, own_server):
 
 @pytest.fixture
 def pooler(own_server, tmp_path):
-    program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if program is None:
-        pytest.skip("pgbouncer is missing")
+    program = need("pgbouncer")
     server, port = own_server(), free_port()
     folder = postgres_server.tempfile.mkdtemp(prefix="pgbouncer-")
     settings = f"""
