@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastevent import _async
 from fastevent._core import EventCore
-from fastevent._time import clock, deadline_after
+from fastevent._time import NEVER, clock, deadline_after
 
 
 class Ticks:
@@ -45,7 +45,8 @@ class Ticks:
         if self._number == 0:
             self._next = clock.now()
             return True
-        self._next += self._step * max(1, -((self._next - clock.now()) // self._step))
+        steps = max(1, -((self._next - clock.now()) // self._step))
+        self._next = min(self._next + self._step * steps, NEVER)
         return False
 
     def _tick(self, end: type[Exception]) -> int:
