@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from fastevent._notify import call_now
-from fastevent._process import Token
+from fastevent._process import Thread, Token, exists, this_thread
 from fastevent._time import begin_wait
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ class Registration:
         self._function = function
         self._args = args  # None: the function is called with the event
         self._kwargs = kwargs
-        # "call": a tuple of the thread that makes the call, or None if it was removed before. "end": None at the end of the
-        # call, or the token of a thread that waits for that. The first one who writes a key decides.
+        # "call": which green thread and which thread make the call, or None if it was removed before. "end": None at the end of
+        # the call, or the token of a thread that waits for that. The first one who writes a key decides.
         self._claims: dict[str, Any] = {}
         try:
             if event._fe_add_callback(self):
@@ -91,7 +91,8 @@ class Registration:
 
     def __call__(self, event: EventCore) -> None:
         """Call the function, unless that has been done or it was removed."""
-        claims, thread, has_begun = self._claims, (get_ident(),), False  # a tuple of this call alone
+        claims, has_begun = self._claims, False
+        thread = get_ident(), this_thread()  # a tuple of this call alone
         try:
             if _ANYWHERE:
                 self._claim_and_call(event, thread)
@@ -122,7 +123,7 @@ class Registration:
     def __repr__(self) -> str:
         return f"<fastevent.Registration of {self._function!r} at {id(self):#x}>"
 
-    def _claim_and_call(self, event: EventCore, thread: tuple[int]) -> None:
+    def _claim_and_call(self, event: EventCore, thread: tuple[int, Thread]) -> None:
         # if claims.setdefault("call", thread) is thread: function(*args, **kwargs)
         claimed = map(is_, map(self._claims.setdefault, ("call",), (thread,)), (thread,))
         args = (event,) if self._args is None else self._args
@@ -135,12 +136,12 @@ class Registration:
 
     def _wait(self) -> None:
         """Wait for the end of the call, unless this thread makes it, or a fork has left its thread behind."""
-        (thread,) = self._claims["call"]
-        if thread == get_ident():
+        ident, thread = self._claims["call"]
+        if ident == get_ident():
             return
         token: Token | None = self._claims.setdefault("end", Token(allocate_lock))
         if token is not None:
-            while thread in sys._current_frames() and "over" not in self._claims:
+            while exists(thread) and thread[0] in sys._current_frames() and "over" not in self._claims:
                 token.rest(begin_wait())
             token.wake()  # for another thread that waits
 

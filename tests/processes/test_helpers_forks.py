@@ -571,3 +571,36 @@ def test_a_later_deadline_starts_a_thread_that_is_missing(core):
         _process.native.start_new_thread = start
 
     python(program, core)
+
+
+@with_the_gil
+def test_a_block_in_a_child_does_not_wait_for_another_thread_of_the_same_ident(core):
+    """New threads of the child take the stacks, and so the idents, of those that the fork has left behind."""
+
+    def program():
+        import threading
+        import warnings
+
+        from forking import ended, in_child
+
+        from fastevent import Event
+
+        warnings.simplefilter("ignore")
+        event, begun, end, never = Event(), threading.Event(), threading.Event(), threading.Event()
+        registration = event.callback(lambda: (begun.set(), end.wait()))
+        thread = threading.Thread(target=event.set)
+        thread.start()
+        begun.wait()
+
+        def leaves():
+            others = [threading.Thread(target=never.wait, daemon=True) for _ in range(20)]
+            for other in others:
+                other.start()
+            with registration:
+                pass
+
+        child = in_child(leaves)
+        end.set()
+        assert ended(child) == 0
+
+    python(program, core)

@@ -294,6 +294,23 @@ def test_self_setting_events_under_gevent(core, monkey_first):
     python(code, core)
 
 
+@pytest.mark.parametrize("caller", ["greenlet", "helper"])
+def test_a_block_under_gevent_waits_for_the_call(core, caller):
+    pytest.importorskip("gevent", reason="make ecosystem installs it")
+    code = f"""
+    from gevent import monkey; monkey.patch_all()
+    import gevent, fastevent
+    calls = []
+    event = fastevent.Event(0.01, set_on_timeout={caller == "helper"})
+    with event.callback(lambda: (calls.append("begins"), gevent.sleep(0.2), calls.append("ends"))):
+        greenlet = gevent.spawn(event.set) if {caller == "greenlet"} else None
+        while not calls:
+            gevent.sleep(0.001)
+    assert calls == ["begins", "ends"], calls
+    """
+    python(code, core)
+
+
 #: What servers serve: their class of events, once one was waited for.
 SERVED = """
 import asyncio, threading
