@@ -248,9 +248,26 @@ def set_at_exit(event: EventCore) -> None:
         try:
             if register is not None:
                 register(_set_events)
+                _set_events_first()
             _registered.append(None)
         except RuntimeError:  # that moment has passed
             _set_events()
+
+
+def _set_events_first() -> None:
+    """Have the events set before anything else is called at that moment.
+
+    What was registered last is called first, so an executor that is imported later would wait for work that waits for an event.
+    """
+    shutdown: Any = threading._shutdown  # type: ignore[attr-defined]
+
+    def set_events_and_shut_down() -> None:
+        try:
+            _set_events()
+        finally:
+            shutdown()
+
+    threading._shutdown = set_events_and_shut_down  # type: ignore[attr-defined]
 
 
 def _set_events() -> None:

@@ -320,3 +320,24 @@ def test_a_child_of_a_package_sets_it_at_its_end(core, package):
         assert process.exitcode == 0, process.exitcode
 
     assert sorted(python(program, core, package).split()) == ["callback", "stopped"][: 1 + (package != "billiard")]
+
+
+@pytest.mark.parametrize("executor", ["ThreadPoolExecutor", "ProcessPoolExecutor"])
+def test_it_is_set_before_executors_that_are_imported_later_wait_for_their_work(core, executor):
+    """They, too, are called when the main thread has ended, and the last one that was registered is called first."""
+
+    def program():
+        import concurrent.futures
+        import multiprocessing
+        import os
+
+        from fastevent import SharedEvent
+
+        stop = SharedEvent()
+        stop.set_at_exit()
+        kind = os.environ["EXECUTOR"]
+        options = {"mp_context": multiprocessing.get_context("spawn")} if kind.startswith("Process") else {}
+        executor = getattr(concurrent.futures, kind)(1, **options)
+        executor.submit(stop.wait)
+
+    python(program, core, EXECUTOR=executor)
