@@ -675,6 +675,7 @@ def a_fork_in_c_has_connections_of_its_own():
     fork = ctypes.PyDLL(None).fork
     event, back = SharedEvent(), SharedEvent()
     (other, its_end), *_ = waiting((waits, event))
+    time.sleep(0.3)  # no other thread needs the interpreter then, whose own locks such a fork leaves as they are
     pid = fork()
     if not pid:
         made = SharedEvent()
@@ -772,10 +773,10 @@ def a_process_that_may_not_connect_says_so_once():
     event = SharedEvent()
     here, there = context().Pipe()
     process = run(gives_up_its_rights, event, there)
-    joined(process)
-    time.sleep(0.5)
+    time.sleep(1)
     event.set("go")
     reason, logged = received(here)
+    joined(process)
     assert reason == "go" or (reason is False and logged == 1), (reason, logged)
 
 
