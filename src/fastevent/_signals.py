@@ -16,7 +16,7 @@ from weakref import ref
 from fastevent._callbacks import in_helper
 from fastevent._core import EventCore
 from fastevent._notify import call_in_helper, call_now, set_and_notify
-from fastevent._process import EVENTS, PACKAGES, Token, at_exit, at_fork, expect_exit, generation
+from fastevent._process import EVENTS, PACKAGES, Claim, Token, at_exit, at_fork, expect_exit, generation
 from fastevent._time import begin_wait
 
 _E = TypeVar("_E", bound=EventCore)
@@ -207,11 +207,17 @@ class _Calls:
         self._token = Token(allocate_lock)
 
     def call_in_helper(self, event: EventCore, key: object, function: Callable[[Any], object]) -> None:
-        call = object()
-        self._pending[call] = generation()
-        in_helper(self._call, call, event, key, function)
+        call = Claim()
+        try:
+            self._pending[call] = generation()
+            in_helper(self._call, call, event, key, function)
+        except BaseException:  # from a signal handler: what is pending must come, and the first one to come is it
+            in_helper(self._call, call, event, key, function)
+            raise
 
-    def _call(self, call: object, event: EventCore, key: object, function: Callable[[Any], object]) -> None:
+    def _call(self, call: Claim, event: EventCore, key: object, function: Callable[[Any], object]) -> None:
+        if not call.take(object()):
+            return
         try:
             call_now(event, key, function)
         finally:

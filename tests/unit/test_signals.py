@@ -361,6 +361,39 @@ def test_a_sigterm_at_any_point_of_a_block_is_not_lost(Event):
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+def test_a_handler_that_raises_at_any_point_leaves_no_call_to_wait_for(Event):
+    """The handler of a second signal, which interrupts that of the first."""
+
+    def step(frame, kind, argument):
+        nonlocal lines
+        if kind == "line":
+            lines -= 1
+            if lines == 0:
+                raise KeyboardInterrupt
+        return step
+
+    def is_watched(file):
+        return "fastevent" in file and any(part in file for part in ("_signals", "_callbacks", "_threads", "_process"))
+
+    for first in range(1, 1000):
+        event, calls, lines, tracer = Event(), [], first, sys.gettrace()
+        event.callback(calls.append, 1)
+        block = event.set_on_signals("SIGTERM")
+        with block:
+            sys.settrace(lambda frame, kind, argument: step if is_watched(frame.f_code.co_filename) else None)
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            except KeyboardInterrupt:
+                pass
+            finally:
+                sys.settrace(tracer)
+            until(lambda: not block._calls._pending)
+        assert calls == [1] * event.is_set(), first
+        if lines > 0:
+            break
+    assert 10 < first < 1000
+
+
 def test_signals_are_for_the_main_thread(Event):
     def refused():
         with pytest.raises(ValueError, match=r"^set_on_signals\(\) works in the main thread only, not in 'Thread-"):
