@@ -68,7 +68,7 @@ class Registration:
         Thread safety: safe on shared objects. It never waits: a call that has begun goes on.
         """
         in_time = self._claims.setdefault("call", None) is None
-        event = self._event()
+        event = self._event() if in_time else None
         if event is not None:
             event._fe_callbacks.pop(self, None)
         return in_time
@@ -110,6 +110,8 @@ class Registration:
                         self._wake()
                 elif claims.get("call") is thread:  # a signal handler has raised: `set_and_notify()` makes another attempt
                     claims.pop("call", None)
+                    if claims.get("end") is not None:
+                        claims["end"].wake()
             except BaseException:  # from a signal handler: a thread would wait for ever
                 if claims.setdefault("end", None) is not None:
                     self._wake()
@@ -136,13 +138,19 @@ class Registration:
 
     def _wait(self) -> None:
         """Wait for the end of the call, unless this thread makes it, or a fork has left its thread behind."""
-        ident, thread = self._claims["call"]
-        if ident == get_ident():
-            return
-        token: Token | None = self._claims.setdefault("end", Token(allocate_lock))
+        token: Token | None = None
+        while not self.remove():
+            call = self._claims.get("call")
+            if call is None:  # an exception has come before it began
+                continue
+            ident, thread = call
+            if ident == get_ident() or not exists(thread) or thread[0] not in sys._current_frames():
+                break
+            token = self._claims.setdefault("end", Token(allocate_lock))
+            if token is None or "over" in self._claims:
+                break
+            token.rest(begin_wait())
         if token is not None:
-            while exists(thread) and thread[0] in sys._current_frames() and "over" not in self._claims:
-                token.rest(begin_wait())
             token.wake()  # for another thread that waits
 
 

@@ -322,3 +322,37 @@ def test_the_block_keeps_nothing_alive(Event):
     del slow
     gc.collect()
     assert there() is None
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_a_call_that_is_interrupted_before_it_begins_is_not_lost(Event, leaves):
+    """Another thread, which removes it meanwhile, learns that it has begun."""
+    event, calls, answers, threads = Event(), [], [], []
+    registration = event.callback(calls.append, 1)
+
+    def removes():
+        if leaves:
+            with registration:
+                pass
+            answers.append(None)
+        else:
+            answers.append(registration.remove())
+
+    def step(frame, kind, argument):
+        if kind == "line" and not threads and not registration.is_pending:
+            threads.append(threading.Thread(target=removes, daemon=True))
+            threads[0].start()
+            until(lambda: answers or registration._claims.get("end") is not None)
+            raise KeyboardInterrupt
+        return step
+
+    tracer, code = sys.gettrace(), type(registration).__call__.__code__
+    sys.settrace(lambda frame, kind, argument: step if frame.f_code is code else None)
+    try:
+        event.set()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(tracer)
+    until(lambda: answers)
+    assert answers == [None if leaves else False] and calls == [1] * (not leaves or len(calls))
