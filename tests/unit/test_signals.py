@@ -387,7 +387,7 @@ def test_a_handler_that_raises_at_any_point_leaves_no_call_to_wait_for(Event):
                 pass
             finally:
                 sys.settrace(tracer)
-            until(lambda: not block._calls._pending)
+            until(lambda caused=block._calls: not caused._pending)
         assert calls == [1] * event.is_set(), first
         if lines > 0:
             break
