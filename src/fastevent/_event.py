@@ -322,7 +322,8 @@ class Event(EventCore, ThreadingEvent):
             left = timeout if deadline == NEVER else min((deadline - clock.now()) / 1e9, timeout)
             digits = 1 if timeout >= 1 else 3
             state += f", {round(left, digits):g} s of {timeout:g} s left" if left > 0 else f", timed out after {timeout:g} s"
-        name = f" {one_line(self._fe_name)!r}" if self._fe_name else ""
+        text = self._fe_name  # read once: another thread may call __init__() again
+        name = f" {one_line(text)!r}" if text else ""
         return f"<{type(self).__module__}.{type(self).__qualname__}{name} at {id(self):#x}: {state}>"
 
     def __reduce_ex__(self, protocol: Any) -> Any:

@@ -305,6 +305,16 @@ def test_repr_with_a_timeout_says_what_is_left(Event, timeout, ends):
     assert repr(Event(timeout)).endswith(ends)
 
 
+def test_repr_reads_the_name_once(Event):
+    """Another thread may call `__init__()` again in between."""
+
+    class Renamed(Event):
+        names = [None, "name"]
+        _fe_name = property(lambda self: self.names.pop())
+
+    assert " 'name' at " in repr(Renamed())
+
+
 def test_repr_names_the_subclass(Event):
     class Sub(Event):
         pass
