@@ -67,6 +67,8 @@ def decode(text: str | bytes | bytearray) -> Any:
     if type(message) is not dict or not {"reason", "timed_out"} <= message.keys():
         raise ValueError("it contains no reason")
     reason = message["reason"]
+    if isinstance(reason, str) or len(text) > 2 * LONGEST:  # `encode()` sends no such one that is as long
+        reason = _text(reason)
     return EventTimeout(str(reason)) if message["timed_out"] else reason
 
 

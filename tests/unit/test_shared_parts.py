@@ -1,5 +1,6 @@
 """The parts of a SharedEvent that need no other process: lines, what is remembered, who lives, reasons."""
 
+import json
 import os
 import subprocess
 import sys
@@ -43,6 +44,14 @@ def test_any_reason_is_sent(make):
     assert _reasons.decode(text)
 
 
+@pytest.mark.parametrize("reason", ["x" * 60_000, [0] * 20_000, {"a": ["x" * 60_000]}], ids=["text", "list", "dict"])
+@pytest.mark.parametrize("timed_out", [False, True])
+def test_of_a_longer_reason_than_is_sent_the_beginning_is_read(reason, timed_out):
+    read = _reasons.decode(json.dumps({"reason": reason, "timed_out": timed_out}))
+    assert str(read) == str(reason)[: _reasons.LONGEST] + "…"
+    assert isinstance(read, EventTimeout if timed_out else str)
+
+
 def test_a_timeout_stays_one():
     assert type(_reasons.decode(_reasons.encode(EventTimeout("late")))) is EventTimeout
 
@@ -58,10 +67,16 @@ def test_what_is_no_reason_is_refused_soon(text):
     assert time.thread_time() - started < 1
 
 
+@pytest.mark.skipif(not hasattr(sys, "set_int_max_str_digits"), reason="reads numbers of any length")
 def test_a_long_number_is_read_as_its_digits():
-    digits = "9" * 5_000
-    limit = sys.get_int_max_str_digits() if hasattr(sys, "get_int_max_str_digits") else 0
-    assert _reasons.decode(f'{{"reason": {digits}, "timed_out": false}}') == (digits if limit else int(digits))
+    digits, limit = "9" * 1_000, sys.get_int_max_str_digits()
+    text = f'{{"reason": {digits}, "timed_out": false}}'
+    assert _reasons.decode(text) == int(digits)
+    sys.set_int_max_str_digits(640)
+    try:
+        assert _reasons.decode(text) == digits
+    finally:
+        sys.set_int_max_str_digits(limit)
 
 
 def test_a_line_that_was_cut_off_says_nothing():
