@@ -1,4 +1,4 @@
-"""The choice between the two cores. Nothing else asks which one is in use."""
+"""The choice between the two cores. Nothing else asks which one is in use, but for `__main__`, to show it."""
 
 from __future__ import annotations
 

@@ -290,7 +290,7 @@ cdef class EventCore:
             sets = self._sets
             is_set = load_pointer_acquire(&self._flag) == PY_TRUE
             notifies = self._bits & HAS_SUBSCRIBERS
-            found = take_reason(self)
+            found = unlock_and_take_reason(self)
             if notifies:
                 pending.append((self, sets if is_set else sets + 1, found if is_set else reason))
             lock(self)
@@ -386,7 +386,7 @@ cdef class EventCore:
         lock(self)
         sets = self._sets
         is_set = load_pointer_acquire(&self._flag) == PY_TRUE
-        reason = take_reason(self)
+        reason = unlock_and_take_reason(self)
         return new_tuple(State, (sets, is_set, reason))
 
     def _fe_period(self):
@@ -528,7 +528,7 @@ cdef inline void lock(EventCore self) noexcept:
     lock_mutex(&self._mutex)
 
 
-cdef inline object take_reason(EventCore self):
+cdef inline object unlock_and_take_reason(EventCore self):
     """Unlock the mutex. Return the reason as it was under it."""
     cdef PyObject *reason = self._reason
     Py_XINCREF(reason)

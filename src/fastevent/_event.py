@@ -92,7 +92,7 @@ class Event(EventCore, ThreadingEvent):
     `ValueError` for a timeout that is negative or NaN; `RuntimeError` for *set_on_timeout* where no thread can be started.
 
     Thread safety: any thread, signal handler or finalizer may call any method at any time, except `set_on_signals()`, which is
-    for the main thread.
+    for the main thread, and `wait()` on an unset event in a finalizer, which would block the thread that it interrupts.
     """
 
     # The core supplies __init__, is_set, flag, check_timeout, check, set, clear and wait: see `_core_py.py` for their code.

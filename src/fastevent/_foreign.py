@@ -13,9 +13,11 @@ lock. One waiter of ours stands there for each such event, without a thread and 
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet, ref
@@ -23,6 +25,7 @@ from weakref import WeakSet, ref
 from fastevent._callbacks import callbacks, in_helper
 from fastevent._notify import Children, Pending, notify_pending, set_and_notify
 from fastevent._process import at_fork, log
+from fastevent._threads import helpers_ended
 from fastevent._types import CoreEvent
 
 if TYPE_CHECKING:
@@ -71,8 +74,16 @@ class _Waiter:
                 if child is not None:
                     child._fe_try_set(None, pending)
         finally:
-            if pending:
+            if pending and not helpers_ended:
                 in_helper(notify_pending, pending)
+            elif pending:  # as the interpreter exits: callbacks in this thread would run under the user's lock
+                notify_pending(pending, _leave_out)
+
+
+def _leave_out(event: CoreEvent, key: object, function: Callable[[Any], object]) -> None:
+    logging.getLogger("fastevent").warning(
+        "%r is not called, because a threading.Event is set as the interpreter exits", function
+    )
 
 
 def is_foreign(event: object) -> bool:

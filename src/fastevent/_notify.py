@@ -95,12 +95,12 @@ def set_and_notify(event: CoreEvent, reason: object = None, only_if_expired: boo
         raise
 
 
-def notify_pending(pending: Pending) -> None:
-    """Notify the subscribers of events that are set. Callbacks run in a helper."""
+def notify_pending(pending: Pending, call: Caller = call_in_helper) -> None:
+    """Notify the subscribers of events that are set. *call* decides in which thread callbacks run."""
     try:
-        _notify(pending, call_in_helper)
+        _notify(pending, call)
     except BaseException:
-        _notify(pending, call_in_helper, True)
+        _notify(pending, call, True)
         raise
 
 

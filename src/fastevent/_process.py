@@ -55,13 +55,12 @@ class Claim:
 
 
 class Call:
-    """A call in progress: which thread makes it, and in which process. It serves as the holder of a `Claim`."""
+    """A call in progress, by its thread. It serves as the holder of a `Claim`."""
 
-    __slots__ = ("generation", "thread")
+    __slots__ = ("thread",)
 
     def __init__(self) -> None:
         self.thread = native.get_ident()
-        self.generation = generation()
 
 
 class Token:
@@ -103,7 +102,7 @@ class _Process:
 
     def take_steps(self) -> None:
         """Take all steps that are left. What a signal handler raises goes on, and the next call takes the rest."""
-        me = _Taker()
+        me = Call()
         try:
             while self.steps and not self._taking.take(me):
                 holder = self._taking.holder
@@ -111,7 +110,7 @@ class _Process:
                     return
                 sleep(0.0001)
             while self.steps:
-                _twice(self.steps[0])
+                _take_step(self.steps[0])
                 self.steps.popleft()
         finally:
             try:
@@ -121,14 +120,7 @@ class _Process:
                 raise
 
 
-class _Taker:
-    __slots__ = ("thread",)
-
-    def __init__(self) -> None:
-        self.thread = native.get_ident()
-
-
-def _twice(step: Function) -> None:
+def _take_step(step: Function) -> None:
     """Call *step*. One that raises once and then not was interrupted by a signal handler, whose exception goes on."""
     try:
         step()

@@ -196,3 +196,24 @@ def test_a_forked_child_is_set_in_its_own_process(core):
 def test_several_events_are_waited_for_by_a_child(fastevent):
     with pytest.raises(TypeError, match=r"make an Event\(parents=\[…\]\) of it"):
         fastevent.wait_any([fastevent.Event(), threading.Event()])
+
+
+def test_a_set_as_the_interpreter_exits_takes_no_lock_twice(core):
+    """The helpers have ended, and a callback in the setting thread would run under the lock of the parent."""
+
+    def program():
+        import atexit
+        import logging
+        import threading
+
+        logging.disable(logging.CRITICAL)
+        parent = threading.Event()
+        atexit.register(lambda: print(child.is_set(), grandchild.is_set()))
+        atexit.register(parent.set)
+        from fastevent import Event
+
+        child = Event(parents=[parent])
+        grandchild = child.child()
+        child.add_callback(lambda event: parent.clear())
+
+    assert python(program, core) == "True True\n"

@@ -309,7 +309,7 @@ def test_repr_reads_the_name_once(Event):
     """Another thread may call `__init__()` again in between."""
 
     class Renamed(Event):
-        names = [None, "name"]
+        names = [None, "name"]  # noqa: RUF012
         _fe_name = property(lambda self: self.names.pop())
 
     assert " 'name' at " in repr(Renamed())
