@@ -599,6 +599,7 @@ def a_daemon_that_closes_the_descriptors_of_an_event_makes_others():
 
 
 def child_without_descriptors(event, connection):
+    time.sleep(0.2)  # no thread can know its descriptors while another one closes and replaces them
     keep = connection.fileno()
     for descriptor in range(3, 200):
         if descriptor != keep:
@@ -618,7 +619,8 @@ def a_child_that_has_closed_its_descriptors_hears_of_a_set():
     process = run(child_without_descriptors, event, there)
     assert received(here) == "here"
     event.set("go")
-    assert received(here) == ("go", [])
+    said = received(here)
+    assert said == ("go", []), said
     joined(process)
 
 

@@ -19,7 +19,9 @@ from fastevent._time import NEVER, monotonic_ns
 from fastevent.shared._sockets import Socket, pair, readable_and_writable
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.02, 5.0  # after failures of the thread itself, in seconds
-_LONGEST_WAIT = 6 * 10**10  # until the thread looks whether its sockets are still there, in nanoseconds
+#: Until the thread looks whether its sockets are still there, in nanoseconds: as long as it has run. The system does not say
+#: that the program has closed and replaced the descriptors for which a thread waits. Daemons do that soon after they begin.
+_SHORTEST_WAIT, _LONGEST_WAIT = 5 * 10**7, 6 * 10**10
 
 
 class Watched(Protocol):
@@ -98,14 +100,14 @@ class Loop:
     # For the thread
 
     def work(self, life: Life) -> None:
-        failures, waking = 0, None
+        failures, waking, began = 0, None, monotonic_ns()
         try:
             while self.goes_on(life):
                 try:
                     if waking is None or not self._can_be_woken(waking):
                         self._close_waking(waking)
                         waking = self._waking["pair"] = pair()
-                    self.work_once(life, waking[0])
+                    self.work_once(life, waking[0], min(max(_SHORTEST_WAIT, monotonic_ns() - began), _LONGEST_WAIT))
                     failures = 0
                 except BaseException:
                     if not failures:
@@ -124,13 +126,13 @@ class Loop:
         while self.goes_on(life) and monotonic_ns() < end:
             sleep(0.01)
 
-    def work_once(self, life: Life, waking: Socket) -> None:
+    def work_once(self, life: Life, waking: Socket, longest: int) -> None:
         wanted = {descriptor: watched.is_full for descriptor, watched in self._by_descriptor().items()}
         wanted[waking.fileno()] = False
         wanted.pop(-1, None)
         has_work = bool(self.posts) or any(map(_needs_end, list(self.watched)))
         alarm_at = 0 if has_work else min([watched.alarm_at for watched in list(self.watched)], default=NEVER)
-        ready = readable_and_writable(wanted, min(max(0, alarm_at - monotonic_ns()), _LONGEST_WAIT) / 1e9)
+        ready = readable_and_writable(wanted, min(max(0, alarm_at - monotonic_ns()), longest) / 1e9)
         if not self.goes_on(life):
             return
         if not self._round.take(life):  # a thread that was left behind has not finished its own

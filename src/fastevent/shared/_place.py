@@ -12,10 +12,9 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from fastevent.shared._sockets import Socket
+from fastevent.shared._sockets import Socket, for_address
 
 BACKLOG = 1_024
-_UNDER_WAY = {errno.EINPROGRESS, errno.EWOULDBLOCK}
 NOBODY_LISTENS = {errno.ECONNREFUSED, errno.ENOTSOCK}
 NO_ADDRESS = {errno.ENOENT, errno.ENOTDIR}
 
@@ -62,19 +61,15 @@ class Home(NamedTuple):
 
 def connect(address: Any) -> Socket:
     """Raises `OSError`."""
-    is_unix = isinstance(address, str)
-    raw = _socket.socket(_socket.AF_UNIX if is_unix else _socket.AF_INET)
+    sock = for_address(address)
     try:
-        raw.setblocking(False)
-        code = raw.connect_ex(address)
-        if not is_unix and code in _UNDER_WAY:  # on the loopback interface, a refusal has come by then
-            code = raw.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
+        code = sock.connect(address)
         if code:
             raise OSError(code, os.strerror(code))
-        return Socket(raw)
     except BaseException:
-        raw.close()
+        sock.close()
         raise
+    return sock
 
 
 class Listener:
@@ -152,17 +147,13 @@ class Listener:
 
 
 def _listen(address: Any) -> Socket:
-    is_unix = isinstance(address, str)
-    raw = _socket.socket(_socket.AF_UNIX if is_unix else _socket.AF_INET)
+    sock = for_address(address)
     try:
-        if not is_unix and sys.platform != "win32":
-            raw.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
-        raw.bind(address)
-        raw.listen(BACKLOG)
-        return Socket(raw)
+        sock.listen(address, BACKLOG)
     except BaseException:
-        raw.close()
+        sock.close()
         raise
+    return sock
 
 
 # Which process, and whether it lives

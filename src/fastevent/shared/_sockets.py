@@ -18,6 +18,7 @@ from fastevent._time import private_copy
 
 native_select: Any = private_copy("select")
 
+_UNDER_WAY = {errno.EINPROGRESS, errno.EWOULDBLOCK}
 _NO_SIGNAL = getattr(_socket, "MSG_NOSIGNAL", 0)  # a program may have given SIGPIPE its default action
 
 
@@ -28,7 +29,7 @@ class Socket:
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
-        self._identity = _identity(raw.fileno())
+        self._identity = _identity(raw.fileno())  # at once: another thread of the program may be closing descriptors
         raw.setblocking(False)
         if raw.family == _socket.AF_INET:
             with suppress(OSError):
@@ -38,6 +39,22 @@ class Socket:
         """Return the descriptor, or -1 if it is not this socket's any more."""
         descriptor: int = self._raw.fileno()
         return descriptor if descriptor != -1 and _identity(descriptor) == self._identity else -1
+
+    def connect(self, address: Any) -> int:
+        """Return the number of an error, or 0."""
+        self._check()
+        code: int = self._raw.connect_ex(address)
+        if code in _UNDER_WAY and self._raw.family == _socket.AF_INET:  # on the loopback interface, a refusal has come by then
+            self._check()
+            code = self._raw.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
+        return code
+
+    def listen(self, address: Any, backlog: int) -> None:
+        self._check()
+        if self._raw.family == _socket.AF_INET and sys.platform != "win32":
+            self._raw.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+        self._raw.bind(address)
+        self._raw.listen(backlog)
 
     def send(self, data: bytes) -> int:
         self._check()
@@ -82,6 +99,10 @@ else:
         except OSError:
             return None
         return status.st_dev, status.st_ino
+
+
+def for_address(address: Any) -> Socket:
+    return Socket(_socket.socket(_socket.AF_UNIX if isinstance(address, str) else _socket.AF_INET))
 
 
 def pair() -> tuple[Socket, Socket]:
