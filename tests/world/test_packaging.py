@@ -18,7 +18,7 @@ from helpers import ROOT
 
 ENGINE = "ddeutil-workflow==0.0.86"
 
-CONTENT = {f"fastevent/{path.name}" for path in (ROOT / "src/fastevent").glob("*.py")} | {
+CONTENT = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src/fastevent").rglob("*.py")} | {
     "fastevent.pth",
     "fastevent/_namespace/ddeutil/workflow/event.py",
     "fastevent/py.typed",
