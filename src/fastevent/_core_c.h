@@ -217,7 +217,7 @@ static void drop_event(PyObject *self) {
     PyTypeObject *type = Py_TYPE(self);
     if (reason_of(self) != NULL || extras_of(self) != NULL) {  /* most events have neither */
         if (depth_of_drops == DEEPEST) {
-            Py_INCREF(type);  /* who called may drop it */
+            Py_INCREF(type);  /* the caller may drop it */
             next_kept(self) = kept;
             kept = self;
             return;

@@ -53,7 +53,7 @@ class Registration:
         self._args = args  # None: the function is called with the event
         self._kwargs = kwargs
         # "call": which green thread and which thread make the call, or None if it was removed before. "end": None at the end of
-        # the call, or the token of a thread that waits for that. The first one who writes a key decides.
+        # the call, or the token of a thread that waits for that. The first thread that writes a key decides.
         self._claims: dict[str, Any] = {}
         try:
             if event._fe_add_callback(self):

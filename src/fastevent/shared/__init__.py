@@ -6,7 +6,7 @@ parent, and follows them as any other process does.
 
     _event      what is documented, and the ticket that pickling gives
     _hub        puts the parts together; forks and exits
-    _home       this process as a home: its events, and who follows them
+    _home       this process as a home: its events and its followers
     _follower   this process as a follower of another home
     _held       the events that are held here
     _connection one end of a connection: outbox and inbox

@@ -124,7 +124,7 @@ class OwnHome:
         return number >> 10 in self._made
 
     def publish(self, number: int, reason: str | bytes) -> None:
-        """Record that the event is set, and then notify those who follow it: who comes in between finds it set."""
+        """Record that the event is set, and then notify its followers: one that comes in between finds it set."""
         if self.causes.add(number, reason):
             self.loop.post(self.causes.trim)
         for follower in list(self.followers):
