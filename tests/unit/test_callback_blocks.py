@@ -12,7 +12,7 @@ import time
 import weakref
 
 import pytest
-from helpers import HAS_GIL, TIMEOUT, Threads, until
+from helpers import TIMEOUT, Threads, until
 
 
 class Slow:
@@ -327,7 +327,6 @@ def test_the_block_keeps_nothing_alive(Event):
 @pytest.mark.skipif(
     sys.version_info < (3, 11) or sys.implementation.name != "cpython", reason="there, the claim and the call are one step"
 )
-@pytest.mark.skipif(not HAS_GIL, reason="without the GIL, the thread that leaves was seen to wait on: an open fault")
 @pytest.mark.parametrize("leaves", [True, False])
 def test_a_call_that_is_interrupted_before_it_begins_is_not_lost(Event, leaves):
     """Another thread, which removes it meanwhile, learns that it has begun."""
