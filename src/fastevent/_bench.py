@@ -188,7 +188,7 @@ def show_measured(results: dict[str, Any]) -> None:
     for row in results["measurements"]:
         line = f"  {row['operation']:<29}{number(row['fastevent']):>8} {row['unit']:<2}"
         for name, width in ("threading", 14), ("wrapper", 22):
-            text = f"{number(row[name])} {row['unit']:<2}{row[name] / row['fastevent']:5.1f} x" if name in row else f"-{'':10}"
+            text = f"{number(row[name])} {row['unit']:<2}{row[name] / row['fastevent']:7.1f} x" if name in row else f"-{'':12}"
             line += f"{text:>{width + 7}}"
         print(line.rstrip())
     floor = results["floor"]
