@@ -7,7 +7,8 @@ lock. One waiter of ours stands there for each such event, without a thread and 
    Nothing is ever removed, since without the lock that would break the user's `set()`, and the lock cannot be taken safely.
 2. A child registers, and then looks whether the event is set. So no set() falls in between.
 3. `release()` runs under the user's lock. So it sets flags and wakes threads, and leaves the rest to a helper thread that runs
-   already. It raises nothing of its own: the condition would call it again for ever, or leave the user's threads asleep.
+   already. When the interpreter has ended the helpers, callbacks are not called, and the log says so. It raises nothing of its
+   own: the condition would call it again for ever, or leave the user's threads asleep.
 (test_foreign_parents)
 """
 

@@ -9,7 +9,8 @@
     set 7 REASON           in both directions: event 7 is set; the reason as JSON
     bye                    the home ends
 
-Nothing is parsed but by splitting it, and nothing is unpickled. The reason alone is JSON, which whoever holds the event reads.
+Nothing is parsed but by splitting it, and nothing is unpickled. The reason alone is JSON, which each
+process that holds the event reads.
 """
 
 from __future__ import annotations
