@@ -29,7 +29,7 @@ from fastevent._set_once import publish_if_set
 from fastevent._states import Entry, RemoteEvent, States
 from fastevent._store import Store, Trouble
 from fastevent._threads import EXIT_TIMEOUT, Life, wait_for_end
-from fastevent._time import NEVER, deadline_after, monotonic_ns
+from fastevent._time import NEVER, SECOND, deadline_after, monotonic_ns
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 FIRST_LOOK = 1.0  # how long event() waits for the state of a new event
 SILENCE = 9.0  # without a message for so long, the store must answer a question
 REREAD = 60.0  # how often all states are read though nothing has happened; more often if they expire soon
-LONGEST_REFUSAL = 5.0  # between two attempts to create what the store has refused
-EXIT = 5.0  # how long close(), or the exit of the interpreter, tries to send what has been set
+LONGEST_REFUSAL_PAUSE = 5.0  # between two attempts to create what the store has refused
+FLUSH = 5.0  # how long close(), or the exit of the interpreter, tries to send what has been set
 
 _links: dict[_Link, None] = {}  # not closed yet
 
@@ -247,7 +247,7 @@ class _Link:
             if refused is not None and again == NEVER:
                 self.trouble.begin(refused)
                 self.refusals += 1
-                pause = min(0.25 * 2 ** min(self.refusals, 10), LONGEST_REFUSAL)
+                pause = min(0.25 * 2 ** min(self.refusals, 10), LONGEST_REFUSAL_PAUSE)
                 again = deadline_after(monotonic_ns(), pause)
             elif again == NEVER:
                 self.refusals = 0
@@ -309,11 +309,11 @@ class _LastSending:
 
     def wait(self) -> None:
         """Wait for its end, until the deadline; then for as long again while it gets on from second to second."""
-        latest, until = deadline_after(self.deadline, EXIT), self.deadline - 10**9
+        latest, until = deadline_after(self.deadline, FLUSH), self.deadline - SECOND
         self.ended.rest(max(0, until - monotonic_ns()))
         left, before = len(self.link.states.all_unsent()), NEVER
         while not self.is_over and (monotonic_ns() < self.deadline or (left < before and monotonic_ns() < latest)):
-            self.ended.rest(10**9)
+            self.ended.rest(SECOND)
             left, before = len(self.link.states.all_unsent()), left
         self.session.interrupt()
         if left := len(self.link.states.all_unsent()):
@@ -321,7 +321,7 @@ class _LastSending:
 
 
 def _close(links: list[_Link]) -> None:
-    deadline = deadline_after(monotonic_ns(), EXIT)
+    deadline = deadline_after(monotonic_ns(), FLUSH)
     lives = [life for link in links for life in link.retire()]
     sendings = [_LastSending(link, deadline) for link in links if link in _links]
     for sending in sendings:

@@ -9,11 +9,11 @@ from typing import Any
 
 from fastevent._process import CALLBACKS, THREADS, Claim, at_exit, at_fork, generation, log, native, sleep
 from fastevent._threads import Helper, Life, helpers_ended, start_helpers
-from fastevent._time import LONGEST_WAIT, monotonic_ns
+from fastevent._time import LONGEST_WAIT, SECOND, monotonic_ns
 from fastevent._timers import Timers, timers
 
-EXIT_TIMEOUT = 10**10  # how long the interpreter waits for callbacks as it exits, in nanoseconds
-STUCK = 10**8  # a callback that takes longer no longer delays the next one
+CALLBACKS_TIMEOUT = 10 * SECOND  # how long the interpreter waits for callbacks as it exits
+STUCK = SECOND // 10  # a callback that takes longer no longer delays the next one
 
 
 class Callbacks:
@@ -56,7 +56,7 @@ class Callbacks:
 
     def finish(self) -> None:
         """Wait for all calls that are due or in progress, as the interpreter exits."""
-        deadline = monotonic_ns() + EXIT_TIMEOUT
+        deadline = monotonic_ns() + CALLBACKS_TIMEOUT
         while (self.busy() or self._timers.events.firing) and monotonic_ns() < deadline:
             self.helpers[0].start_if_needed()
             if self.helpers[0].life is None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from fastevent._errors import EventTimeout
 
-LONGEST = 4_000  # characters of a reason
+LONGEST_REASON = 4_000  # characters of a reason
 LONGEST_TEXT = 65_536  # characters of what is read: more than `encode()` returns
 DEEPEST = 32  # containers in containers
 
@@ -45,7 +45,7 @@ def encode(reason: object) -> str:
     try:
         if not (timed_out or issubclass(kind, str)) and _is_small(reason):
             text = json.dumps(reason)
-            if len(text) <= LONGEST:
+            if len(text) <= LONGEST_REASON:
                 return f'{{"reason": {text}, "timed_out": false}}'
     except Exception:  # it is not JSON
         pass
@@ -67,7 +67,7 @@ def decode(text: str | bytes | bytearray) -> Any:
     if type(message) is not dict or not {"reason", "timed_out"} <= message.keys():
         raise ValueError("it contains no reason")
     reason = message["reason"]
-    if isinstance(reason, str) or len(text) > 2 * LONGEST:  # `encode()` sends no such one that is as long
+    if isinstance(reason, str) or len(text) > 2 * LONGEST_REASON:  # `encode()` sends no such one that is as long
         reason = _text(reason)
     return EventTimeout(str(reason)) if message["timed_out"] else reason
 
@@ -99,7 +99,7 @@ def _is_small(reason: object) -> bool:
         kind = type(value)
         if issubclass(kind, (list, tuple, dict)):
             count += len(value)  # type: ignore[arg-type]
-            if depth > DEEPEST or count > LONGEST:
+            if depth > DEEPEST or count > LONGEST_REASON:
                 return False
             children: Any = dict.values(value) if issubclass(kind, dict) else value  # type: ignore[arg-type]
             items += [(child, depth + 1) for child in children]
@@ -112,13 +112,13 @@ def _text(reason: object) -> str:
             text = str.__str__(reason)  # pyright: ignore[reportArgumentType]
         elif type(reason) in _BRACKETS:  # whose text is made of those of its items, however many and deep
             text, pieces = "", _pieces(reason, ())
-            while len(text) <= LONGEST and (piece := next(pieces, "")):
+            while len(text) <= LONGEST_REASON and (piece := next(pieces, "")):
                 text += piece
         else:
             text = str.__str__(str(reason))
     except Exception:  # of its own
         text = object.__repr__(reason)
-    return text if len(text) <= LONGEST else text[:LONGEST] + "…"
+    return text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + "…"
 
 
 def _pieces(value: Any, around: tuple[int, ...]) -> Iterator[str]:

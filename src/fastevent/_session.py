@@ -14,13 +14,13 @@ from weakref import WeakMethod
 
 from fastevent._store import REPLY, Store
 from fastevent._threads import Helper, Life
-from fastevent._time import NEVER, deadline_after, monotonic_ns
+from fastevent._time import NEVER, SECOND, deadline_after, monotonic_ns
 from fastevent._timers import timers
 
 # In seconds:
 LIMIT = REPLY + 1  # how long a call may take, beyond the time that it waits for messages
 CONNECT = 15.0  # how long a connection may take to be made
-LONGEST_PAUSE = 0.5  # between two attempts to connect
+LONGEST_PAUSE = SECOND // 2  # between two attempts to connect
 
 MOST_LEFT_BEHIND = 3  # threads of one kind that are stuck
 
@@ -120,8 +120,8 @@ class ConnectedHelper(Helper):
                     self.link.failed(self, error)
             finally:
                 session.close()
-            pause = min(0.01 * 2 ** min(self.failures, 10), LONGEST_PAUSE) * random.uniform(0.5, 1)
-            until = deadline_after(monotonic_ns(), pause)
+            pause = min(SECOND // 100 << min(self.failures, 10), LONGEST_PAUSE)
+            until = monotonic_ns() + int(pause * random.uniform(0.5, 1))
             while self.goes_on(life) and (left := until - monotonic_ns()) > 0:
                 self.rest(left)  # which every set() ends
 
@@ -145,7 +145,7 @@ class ConnectedHelper(Helper):
             return
         session.interrupt()
         self.left_behind = [left for left in self.left_behind if not left.ended]
-        if session.is_late(10**9) and len(self.left_behind) < MOST_LEFT_BEHIND:
+        if session.is_late(SECOND) and len(self.left_behind) < MOST_LEFT_BEHIND:
             self.left_behind.append(life)
             self.failures += 1
             self.link.failed(self, TimeoutError("a call of the client does not return"))

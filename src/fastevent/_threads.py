@@ -17,12 +17,12 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from fastevent._process import THREADS, Claim, Token, at_exit, at_fork, expect_exit, generation, is_forking, log, native, sleep
-from fastevent._time import monotonic_ns
+from fastevent._time import SECOND, monotonic_ns
 
-FORK_TIMEOUT = 10**8  # how long a fork waits for helpers to end, in nanoseconds
-EXIT_TIMEOUT = 10**9  # how long the interpreter waits for them as it exits
-_LONGEST_PAUSE = 10**9  # after work that has failed
-_STABLE = 10**10  # after work of that length, a failure is the first one again
+FORK_TIMEOUT = SECOND // 10  # how long a fork waits for helpers to end
+EXIT_TIMEOUT = SECOND  # how long the interpreter waits for them as it exits
+_LONGEST_PAUSE = SECOND  # after work that has failed
+_STABLE = 10 * SECOND  # after work of that length, a failure is the first one again
 
 _registered: list[Helper] = []  # that end before a fork, start after it, and end with the interpreter
 helpers_ended: list[None] = []  # not empty once the interpreter has ended the helpers

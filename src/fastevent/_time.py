@@ -14,14 +14,17 @@ from typing import Any, Final, NamedTuple
 
 from fastevent._config import check_interval
 
+#: Inside, a time is a whole number of nanoseconds, or a float of seconds.
+SECOND = 10**9
+
 #: The deadline, in nanoseconds, of an event that never times out.
 NEVER = (1 << 63) - 1
 
-#: How long one native wait with a timeout may take, in nanoseconds: below the limit of every platform's lock.
-LONGEST_WAIT = 3_600 * 10**9
+#: How long one native wait with a timeout may take: below the limit of every platform's lock.
+LONGEST_WAIT = 3_600 * SECOND
 
 #: The same while the clock is frozen: how long it takes until a wait sees that the clock was moved.
-FROZEN_WAIT = 10**6
+FROZEN_WAIT = SECOND // 1_000
 
 #: In `restart_timeout()`: the number of seconds stays.
 SAME: Any = ...

@@ -15,7 +15,7 @@ from typing import Any
 
 from fastevent._bridge import Bridge
 from fastevent._store import LONGEST_STATE, REPLY, Refused, Store
-from fastevent._time import NEVER, monotonic_ns
+from fastevent._time import NEVER, SECOND, monotonic_ns
 
 try:
     import psycopg
@@ -27,8 +27,8 @@ from psycopg.sql import SQL, Identifier
 __all__ = ["PostgresEvents"]
 
 LONGEST_NAME = 2_000  # bytes of a name that stands in the table as it is: an index of PostgreSQL has room for some more
-LOOK = 1.0  # in seconds, how often all rows are read where a pooler may keep messages from arriving
-CLEAN = 60 * 10**9  # in nanoseconds, how often a process that sets events deletes rows that have expired
+LOOK = 1.0  # how often all rows are read where a pooler may keep messages from arriving
+CLEAN = 60 * SECOND  # how often a process that sets events deletes rows that have expired
 
 #: Under a lock, because two that make the same table at once disturb each other.
 TABLE = """

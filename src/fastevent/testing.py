@@ -12,12 +12,12 @@ from fastevent._errors import timeout_error
 from fastevent._notify import call_in_helper, set_and_notify
 from fastevent._process import Claim, at_fork, generation, sleep
 from fastevent._registration import Registration
-from fastevent._time import NEVER, clock, deadline_after, event_seconds, monotonic_ns
+from fastevent._time import NEVER, SECOND, clock, deadline_after, event_seconds, monotonic_ns
 from fastevent._timers import timers
 
 __all__ = ["FrozenClock", "frozen_clock"]
 
-PATIENCE = 10**10  # how long `advance()` waits for callbacks, in nanoseconds of the real clock
+PATIENCE = 10 * SECOND  # how long `advance()` waits for callbacks, by the real clock
 
 _ALREADY_FROZEN = "the clock is frozen already: only one block of frozen_clock() can be open in a process"
 
@@ -153,7 +153,7 @@ def _settle() -> None:
     while not (_is_quiet() and _is_quiet()):  # twice: what a callback has caused may come after the first look
         if monotonic_ns() >= latest:
             calls = ", ".join(map(repr, callbacks.in_progress())) or "a helper thread"
-            raise TimeoutError(f"not over after {PATIENCE / 1e9:g} real seconds: {calls}; does it wait for time to pass?")
+            raise TimeoutError(f"not over after {PATIENCE / SECOND:g} real seconds: {calls}; does it wait for time to pass?")
         sleep(0.0002)
 
 

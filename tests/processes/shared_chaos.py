@@ -18,7 +18,7 @@ from helpers import TIMEOUT
 from fastevent import SharedEvent
 
 WORKERS = 6
-LONGEST = 0.05
+SLOWEST_SET = 0.05
 
 
 def works(connection, seed):
@@ -101,7 +101,7 @@ def chaos(seconds, seed):
         for worker in killed:
             worker.end()
             workers[workers.index(worker)] = Worker(randomness.choice(methods), randomness.random())
-    assert slowest < LONGEST, f"a set() took {slowest:.3f} s"
+    assert slowest < SLOWEST_SET, f"a set() took {slowest:.3f} s"
     for worker in workers:
         worker.end()
     return rounds

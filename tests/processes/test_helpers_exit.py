@@ -95,14 +95,14 @@ def test_exit_waits_so_long_and_no_longer(core):
 
         from fastevent import Event, _callbacks
 
-        _callbacks.EXIT_TIMEOUT = 300_000_000
+        _callbacks.CALLBACKS_TIMEOUT = 300_000_000
         begun = threading.Event()
         _event = self_setting(Event, 0.01, lambda event: (begun.set(), time.sleep(1000)))
         begun.wait()
         start = time.monotonic()
 
     assert python(program, core) == "True\n"
-    assert python("from fastevent import _callbacks; print(_callbacks.EXIT_TIMEOUT)", core) == f"{10 * 10**9}\n"
+    assert python("from fastevent import _callbacks; print(_callbacks.CALLBACKS_TIMEOUT)", core) == f"{10 * 10**9}\n"
 
 
 def test_a_callback_may_cause_others_at_exit(core):

@@ -228,7 +228,7 @@ def test_the_numbers_of_the_page(modules):
     for words, seconds in {
         "takes longer than 0.1 seconds": modules._callbacks.STUCK / 1e9,
         "A fork waits at most 0.1 seconds": modules._threads.FORK_TIMEOUT / 1e9,
-        "ten seconds at most": modules._callbacks.EXIT_TIMEOUT / 1e10 * 10,
+        "ten seconds at most": modules._callbacks.CALLBACKS_TIMEOUT / 1e10 * 10,
     }.items():
         assert words in " ".join(page.split())
         assert seconds == (10 if words.startswith("ten") else 0.1)

@@ -48,7 +48,7 @@ def test_any_reason_is_sent(make):
 @pytest.mark.parametrize("timed_out", [False, True])
 def test_of_a_longer_reason_than_is_sent_the_beginning_is_read(reason, timed_out):
     read = _reasons.decode(json.dumps({"reason": reason, "timed_out": timed_out}))
-    assert str(read) == str(reason)[: _reasons.LONGEST] + "…"
+    assert str(read) == str(reason)[: _reasons.LONGEST_REASON] + "…"
     assert isinstance(read, EventTimeout if timed_out else str)
 
 
@@ -88,7 +88,7 @@ def test_a_line_that_was_cut_off_says_nothing():
 def test_a_sealed_line_is_for_the_key():
     key, text = os.urandom(32), _wire.set_line(7, "x" * 48_000)
     line = _wire.sealed(key, text)
-    assert len(line) <= _wire.LONGEST and b"xxxx" not in line
+    assert len(line) <= _wire.LONGEST_LINE and b"xxxx" not in line
     _, word = _wire.words_of(line.strip())
     assert _wire.opened(key, word)[:2] == [b"set", b"7"]
     for wrong_key, wrong_word in ((os.urandom(32), word), (key, b"A" + word[1:]), (key, b""), (key, b"\xff")):

@@ -152,7 +152,7 @@ def test_what_is_held_stays_set_though_it_expires_soon(fastevent, bridge, server
 
 
 def test_close_ends_though_the_client_is_stuck(fastevent, bridge, server, released, monkeypatch, caplog):
-    monkeypatch.setattr(fastevent._bridge, "EXIT", 0.3)
+    monkeypatch.setattr(fastevent._bridge, "FLUSH", 0.3)
     server.connecting = stuck(released)
     events = bridge()
     events.event("run").set("why")
@@ -163,7 +163,7 @@ def test_close_ends_though_the_client_is_stuck(fastevent, bridge, server, releas
 
 
 def test_many_bridges_close_at_once(fastevent, bridge, server, released, monkeypatch):
-    monkeypatch.setattr(fastevent._bridge, "EXIT", 0.3)
+    monkeypatch.setattr(fastevent._bridge, "FLUSH", 0.3)
     monkeypatch.setattr(fastevent._bridge, "FIRST_LOOK", 0.01)
     server.connecting = stuck(released)
     for number in range(20):
@@ -263,7 +263,7 @@ def test_close_sends_what_only_the_program_keeps(fastevent, bridge, server, monk
 
 
 def test_close_goes_on_while_it_gets_on(fastevent, bridge, server, monkeypatch):
-    monkeypatch.setattr(fastevent._bridge, "EXIT", 2.0)
+    monkeypatch.setattr(fastevent._bridge, "FLUSH", 2.0)
     events = bridge()
     held = [events.event(str(number)) for number in range(3_000)]
     assert events.connected.wait(TIMEOUT)

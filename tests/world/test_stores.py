@@ -212,7 +212,7 @@ def test_exit_with_the_server_away(core, own_server):
     server = own_server()
     server.kill()
     start = time.monotonic()
-    away = "sys.modules['fastevent._bridge'].EXIT = 0.5\nimport logging\nlogging.disable()\nevents.event('run').set('why')"
+    away = "sys.modules['fastevent._bridge'].FLUSH = 0.5\nimport logging\nlogging.disable()\nevents.event('run').set('why')"
     python(server.program() + away, core, "test:")
     assert time.monotonic() - start < TIMEOUT / 2
 

@@ -146,7 +146,7 @@ class Connection:
         if self.socket is None:
             return False
         try:
-            data = self.socket.receive(_wire.LONGEST)
+            data = self.socket.receive(_wire.LONGEST_LINE)
         except BlockingIOError:
             return False
         except OSError:

@@ -14,7 +14,7 @@ import os
 
 from fastevent._process import Call
 from fastevent._reasons import decode, encode
-from fastevent._time import NEVER, monotonic_ns
+from fastevent._time import NEVER, SECOND, monotonic_ns
 from fastevent.shared import _wire
 from fastevent.shared._connection import Connection
 from fastevent.shared._held import Held
@@ -22,10 +22,10 @@ from fastevent.shared._loop import Loop
 from fastevent.shared._place import NOBODY_LISTENS, REFUSAL_IS_CERTAIN, Home, connect
 from fastevent.shared._wire import line, new_nonce, proof, set_line
 
-SEND_TIMEOUT = 10**8  # nanoseconds that a set() waits for another thread that is sending
-SHORTEST_PAUSE, LONGEST_PAUSE = 3 * 10**7, 10**9  # from one attempt to the next
-SILENCE, LONGEST_SILENCE = 3 * 10**9, 6 * 10**10  # how long a home may take for its proof, until it is tried again
-REFUSAL = 2 * 10**9 if REFUSAL_IS_CERTAIN else 10**10  # for how long nobody listens, until the home is gone
+SEND_TIMEOUT = SECOND // 10  # how long a set() waits for another thread that is sending
+SHORTEST_PAUSE, LONGEST_PAUSE = SECOND * 3 // 100, SECOND  # from one attempt to the next
+PROOF_TIMEOUT, LONGEST_PROOF_TIMEOUT = 3 * SECOND, 60 * SECOND  # for the proof of a home, until it is tried again
+REFUSAL = 2 * SECOND if REFUSAL_IS_CERTAIN else 10 * SECOND  # for how long nobody listens, until the home is gone
 MOST_SEALED = 256  # lines for a home that has not proved anything
 MOST_LONG = 256  # reasons that wait to be sent; of more, the beginning is sent
 
@@ -42,7 +42,7 @@ class ToHome(Connection):
         self.is_trusted = False  # the home has proved that it knows the key
         self.is_gone = False
         self._nonce, self._their_nonce = b"", b""
-        self._pause, self._silence = SHORTEST_PAUSE, SILENCE
+        self._pause, self._proof_timeout = SHORTEST_PAUSE, PROOF_TIMEOUT
         self._refused_since = NEVER
         self._has_logged = False
 
@@ -100,7 +100,7 @@ class ToHome(Connection):
                     codes.append(error.errno or errno.EIO)
                 else:
                     self._greet()
-                    self.alarm_at = monotonic_ns() + self._silence
+                    self.alarm_at = monotonic_ns() + self._proof_timeout
                     self.socket = sock
                     codes.clear()
                     break
@@ -177,7 +177,7 @@ class ToHome(Connection):
         self.alarm_at = NEVER
         if self.socket is not None and not self.is_trusted:
             self._log_once("it says nothing")
-            self._silence = min(2 * self._silence, LONGEST_SILENCE)
+            self._proof_timeout = min(2 * self._proof_timeout, LONGEST_PROOF_TIMEOUT)
             self.end()
         elif self.needs_home():
             self.reach()
@@ -202,7 +202,7 @@ class ToHome(Connection):
             self._try_later()
 
     def longest(self) -> int:
-        return _wire.LONGEST if self.is_trusted else _wire.LONGEST_GREETING
+        return _wire.LONGEST_LINE if self.is_trusted else _wire.LONGEST_GREETING
 
     def line_of(self, number: int) -> bytes:
         reason = self.unsent.get(number)
@@ -227,7 +227,7 @@ class ToHome(Connection):
                 if not _wire.is_proof(said, key, "home", self._nonce, self._their_nonce, address):
                     return False
                 self.alarm_at, self._refused_since = NEVER, NEVER
-                self._pause, self._silence = SHORTEST_PAUSE, SILENCE
+                self._pause, self._proof_timeout = SHORTEST_PAUSE, PROOF_TIMEOUT
                 self._introduce()
             case _:
                 return self.is_trusted

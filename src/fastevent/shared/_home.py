@@ -9,7 +9,7 @@ from itertools import count
 
 from fastevent._process import Call, log
 from fastevent._reasons import encode
-from fastevent._time import NEVER, monotonic_ns
+from fastevent._time import NEVER, SECOND, monotonic_ns
 from fastevent.shared import _wire
 from fastevent.shared._connection import Connection
 from fastevent.shared._held import Held, Key
@@ -24,10 +24,10 @@ MOST_CAUSES = 65_536  # of events that are set, remembered with their reasons
 MOST_BYTES = 8 << 20  # of these
 MOST_UNTRIMMED = 1_000  # and so many more until the thread looks
 MOST_STRANGERS = 64  # connections that have shown nothing
-STRANGER_TIMEOUT = 10**10  # how long a connection may take until it is proved, in nanoseconds
+STRANGER_TIMEOUT = 10 * SECOND  # how long a connection may take until it is proved
 ACCEPTED_AT_ONCE = 16
-ACCEPT_PAUSE = 25 * 10**7  # when no descriptor is left
-RENEWAL = 6 * 10**10 if HAS_NAMES else 10**9  # how often to look whether the address is still there
+ACCEPT_PAUSE = SECOND // 4  # when no descriptor is left
+RENEWAL = 60 * SECOND if HAS_NAMES else SECOND  # how often to look whether the address is still there
 
 NO_REASON = encode(None)
 
@@ -228,7 +228,7 @@ class Acceptor:
             if not self.failures:
                 log("%s cannot listen for other processes, and tries again", self.own.home)
             self.failures += 1
-            self.pause(min(10**8 << self.failures, 10**10))
+            self.pause(min(SECOND // 10 << self.failures, 10 * SECOND))
 
     def pause(self, nanoseconds: int) -> None:
         self.pauses = True
@@ -249,7 +249,7 @@ class FromFollower(Connection):
         self.outbox.append(line(b"hello", self._nonce))
 
     def longest(self) -> int:
-        return _wire.LONGEST if self.has_greeted else _wire.LONGEST_GREETING
+        return _wire.LONGEST_LINE if self.has_greeted else _wire.LONGEST_GREETING
 
     def line_of(self, number: int) -> bytes:
         return self.own.line(number) or b""

@@ -15,13 +15,13 @@ from typing import Any, Protocol
 
 from fastevent._process import Claim, expect_exit, generation, log, sleep
 from fastevent._threads import Helper, Life, helpers_ended
-from fastevent._time import NEVER, monotonic_ns
+from fastevent._time import NEVER, SECOND, monotonic_ns
 from fastevent.shared._sockets import Socket, pair, readable_and_writable
 
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.02, 5.0  # after failures of the thread itself, in seconds
-#: Until the thread looks whether its sockets are still there, in nanoseconds: as long as it has run. The system does not say
+_SHORTEST_PAUSE, _LONGEST_PAUSE = SECOND // 50, 5 * SECOND  # after failures of the thread itself
+#: Until the thread looks whether its sockets are still there: as long as it has run. The system does not say
 #: that the program has closed and replaced the descriptors for which a thread waits. Daemons do that soon after they begin.
-_SHORTEST_WAIT, _LONGEST_WAIT = 5 * 10**7, 6 * 10**10
+_SHORTEST_LOOK, _LONGEST_LOOK = SECOND // 20, 60 * SECOND
 
 
 class Watched(Protocol):
@@ -107,13 +107,13 @@ class Loop:
                     if waking is None or not self._can_be_woken(waking):
                         self._close_waking(waking)
                         waking = self._waking["pair"] = pair()
-                    self.work_once(life, waking[0], min(max(_SHORTEST_WAIT, monotonic_ns() - began), _LONGEST_WAIT))
+                    self.work_once(life, waking[0], min(max(_SHORTEST_LOOK, monotonic_ns() - began), _LONGEST_LOOK))
                     failures = 0
                 except BaseException:
                     if not failures:
                         log("in the thread of shared events, which goes on")
                     failures += 1
-                    self.pause(life, min(_SHORTEST_PAUSE * 2**failures, _LONGEST_PAUSE))
+                    self.pause(life, min(_SHORTEST_PAUSE << min(failures, 20), _LONGEST_PAUSE))
         finally:
             self._close_waking(waking)
 
@@ -121,8 +121,8 @@ class Loop:
         """Return False before a fork and at the end, which is after `multiprocessing` has waited for children."""
         return not life.ending or (bool(helpers_ended) and not self.is_over)
 
-    def pause(self, life: Life, seconds: float) -> None:
-        end = monotonic_ns() + int(seconds * 1e9)
+    def pause(self, life: Life, nanoseconds: int) -> None:
+        end = monotonic_ns() + nanoseconds
         while self.goes_on(life) and monotonic_ns() < end:
             sleep(0.01)
 

@@ -23,7 +23,7 @@ from hashlib import shake_256
 from fastevent._reasons import decode
 
 LONGEST_GREETING = 1_024  # bytes of a line from a process that has proved nothing, complete or not
-LONGEST = 65_536  # bytes of any line
+LONGEST_LINE = 65_536  # bytes of any line
 
 
 _END = b"\4"  # of a line that is whole; it stands in no word
