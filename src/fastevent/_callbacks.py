@@ -17,12 +17,12 @@ STUCK = SECOND // 10  # a callback that takes longer no longer delays the next o
 
 
 class Callbacks:
-    """One thread that makes calls, and another whenever a call is stuck and more are due."""
+    """One thread that makes calls, and another whenever a call is stuck and more are pending."""
 
     def __init__(self, timers: Timers) -> None:
-        self.helpers = [Helper("fastevent callbacks", self._work, lambda: self._due)]
+        self.helpers = [Helper("fastevent callbacks", self._work, lambda: self._pending)]
         self._timers = timers
-        self._due: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._pending: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._begun_at = 0  # when the last call began
         self._in_progress: dict[object, Any] = {}  # for each call, what shows it
         self._watching = Claim()  # held while `_grow()` is scheduled
@@ -34,7 +34,7 @@ class Callbacks:
         if helpers_ended:
             function(*arguments)
             return
-        self._due.append((function, arguments))
+        self._pending.append((function, arguments))
         first = self.helpers[0]
         try:
             first.start()
@@ -42,35 +42,35 @@ class Callbacks:
             return
         first.wake()
         life = first.life
-        if len(self._due) > 1 or (life is not None and life.busy):
+        if len(self._pending) > 1 or (life is not None and life.busy):
             self._watch()
 
     def busy(self) -> bool:
-        """Return whether a call is due or in progress in another thread."""
+        """Return whether a call is pending or in progress in another thread."""
         lives = [helper.life for helper in self.helpers]
-        return bool(self._due) or any(life is not None and life.busy and life.ident != native.get_ident() for life in lives)
+        return bool(self._pending) or any(life is not None and life.busy and life.ident != native.get_ident() for life in lives)
 
     def in_progress(self) -> list[Any]:
         """Return what is being called, for a message."""
         return list(self._in_progress.values())
 
     def finish(self) -> None:
-        """Wait for all calls that are due or in progress, as the interpreter exits."""
+        """Wait for all calls that are pending or in progress, as the interpreter exits."""
         deadline = monotonic_ns() + CALLBACKS_TIMEOUT
         while (self.busy() or self._timers.events.firing) and monotonic_ns() < deadline:
             self.helpers[0].start_if_needed()
             if self.helpers[0].life is None:
-                self.make_due_calls()
+                self.make_pending_calls()
             sleep(0.0005)
 
-    def make_due_calls(self) -> None:
-        """Make the calls that are due in this thread."""
-        while self._due:
+    def make_pending_calls(self) -> None:
+        """Make the calls that are pending in this thread."""
+        while self._pending:
             self._call_next()
 
     def after_fork(self) -> None:
         """Forget, in a forked child, the calls of the parent and the threads beyond the first one."""
-        self._due.clear()
+        self._pending.clear()
         self._in_progress.clear()
         self._watching.clear()
         for helper in self.helpers[1:]:
@@ -81,7 +81,7 @@ class Callbacks:
     def _work(self, life: Life) -> None:
         first = self.helpers[0]
         while not life.ending:
-            life.busy = True  # before it takes a call, so that `call()` sees the call as due or this thread as busy
+            life.busy = True  # before it takes a call, so that `call()` sees the call as pending or this thread as busy
             called = self._call_next()
             life.busy = False
             if not called:
@@ -91,11 +91,11 @@ class Callbacks:
 
     def _call_next(self) -> bool:
         try:
-            function, arguments = self._due.popleft()
+            function, arguments = self._pending.popleft()
         except IndexError:
             return False
         self._begun_at = monotonic_ns()
-        if self._due:
+        if self._pending:
             self._watch()
         call = object()
         try:
@@ -118,10 +118,10 @@ class Callbacks:
 
     @staticmethod
     def _grow(reference: Callable[[], Callbacks]) -> None:
-        """Start another thread if calls are due and none has begun for a while."""
+        """Start another thread if calls are pending and none has begun for a while."""
         self = reference()
         self._watching.clear()
-        if not self._due:
+        if not self._pending:
             return
         if monotonic_ns() - self._begun_at >= STUCK:
             for helper in self.helpers:
@@ -152,4 +152,4 @@ if sys.implementation.name != "pypy":
 else:  # it crashes where a thread starts in here: `multiprocessing` starts it a little later, or else the next use
     at_fork(in_child=_start_helpers_later)
 at_exit(CALLBACKS, callbacks.finish)
-at_exit(THREADS, callbacks.make_due_calls)  # that came as the threads ended
+at_exit(THREADS, callbacks.make_pending_calls)  # that came as the threads ended

@@ -228,7 +228,7 @@ if hasattr(os, "register_at_fork"):
 
 # The end of the process
 
-#: What is done as a process ends, in this order: events are set that wait for it, callbacks that are due are called, bridges to
+#: What is done as a process ends, in this order: events are set that wait for it, pending callbacks are called, bridges to
 #: other machines send what was set, helper threads end, and last, when processes of `multiprocessing` have been joined, other
 #: processes are notified.
 EVENTS, CALLBACKS, BRIDGES, THREADS, SHARED = range(5)

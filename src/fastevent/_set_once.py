@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from fastevent._core import attach_polls
 from fastevent._event import Event
 from fastevent._reasons import encode, encode_repr
+from fastevent._time import SAME
 
 if TYPE_CHECKING:
     from weakref import ref
@@ -24,7 +25,7 @@ class SetOnce(Event):
     def clear(self) -> NoReturn:
         raise TypeError(self._fe_why_not_clear)
 
-    def restart_timeout(self, timeout: Any = ...) -> NoReturn:
+    def restart_timeout(self, timeout: Any = SAME) -> NoReturn:
         raise TypeError(self._fe_why_not_restart)
 
 

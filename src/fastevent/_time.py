@@ -26,8 +26,18 @@ LONGEST_WAIT = 3_600 * SECOND
 #: The same while the clock is frozen: how long it takes until a wait sees that the clock was moved.
 FROZEN_WAIT = SECOND // 1_000
 
+
+class _Same:
+    """The default of `restart_timeout()`, as `help()` shows it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<the same>"
+
+
 #: In `restart_timeout()`: the number of seconds stays.
-SAME: Any = ...
+SAME: Final[Any] = _Same()
 
 
 class Period(NamedTuple):

@@ -397,3 +397,9 @@ def test_a_subclass_may_use_any_name(Event):
     parent.set()
     assert called == [parent] and child.is_set() and parent.wait() and repr(parent)
     assert (parent._callbacks, parent.status) == ([print], "idle")
+
+
+@pytest.mark.parametrize("name", ["Event", "SharedEvent"])
+def test_help_shows_what_a_default_means(fastevent, name):
+    signature = inspect.signature(getattr(fastevent, name).restart_timeout)
+    assert str(signature.parameters["timeout"]).endswith(" = <the same>")

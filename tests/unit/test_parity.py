@@ -54,7 +54,7 @@ def test_the_class_docstring_is_the_same(pair):
 @pytest.mark.parametrize("name", METHODS)
 def test_signatures_are_the_same(pair, name):
     def parameters(cls):
-        return [(p.name, p.kind, p.default) for p in inspect.signature(getattr(cls(), name)).parameters.values()]
+        return [(p.name, p.kind, repr(p.default)) for p in inspect.signature(getattr(cls(), name)).parameters.values()]
 
     assert parameters(pair[0]) == parameters(pair[1])
 

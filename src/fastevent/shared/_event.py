@@ -17,6 +17,7 @@ from fastevent._notify import Waker, set_and_notify, subscribe
 from fastevent._options import take_options
 from fastevent._reasons import encode, encode_repr
 from fastevent._set_once import SetOnce
+from fastevent._time import SAME
 from fastevent.shared import _hub, _wire
 from fastevent.shared._held import Key, Reference
 from fastevent.shared._place import Home
@@ -79,7 +80,7 @@ class SharedEvent(SetOnce):
         """Raise `TypeError`: a shared event is set once."""
         super().clear()
 
-    def restart_timeout(self, timeout: Any = ...) -> NoReturn:
+    def restart_timeout(self, timeout: Any = SAME) -> NoReturn:
         """Raise `TypeError`: a shared event has one deadline in all processes."""
         super().restart_timeout()
 

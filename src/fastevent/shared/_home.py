@@ -166,7 +166,7 @@ class OwnHome:
         stranger.read()  # most have greeted already
 
     def was_set(self, number: int, reason: bytes) -> None:
-        """Take over what a follower says."""
+        """Do what a follower says."""
         if self.has_made(number) and number not in self.causes:
             self.held.arrived((self.home, number), _wire.reason_of(reason))
             self.publish(number, reason)

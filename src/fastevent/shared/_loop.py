@@ -1,8 +1,8 @@
 """The thread "fastevent shared": it waits for sockets, reads, and calls what other threads have posted.
 
-Which sockets it waits for is looked up anew in each round, and is kept nowhere. So nothing is left over of a socket that has
-been closed, by whomever, and a failure of one round does not reach the next. A thread that nobody can wake, because the program
-has closed the sockets for that, is left behind.
+Which sockets it waits for is looked up anew in each round, and is kept nowhere. So nothing is left over of a socket that the
+program or this package has closed, and a failure of one round does not reach the next. A thread that nobody can wake, because
+the program has closed the sockets for that, is left behind.
 """
 
 from __future__ import annotations
