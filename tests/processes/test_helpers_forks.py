@@ -480,7 +480,7 @@ def test_a_signal_during_a_fork_stops_no_helper(core):
     python(program, core)
 
 
-def test_a_fork_beside_a_callback_takes_no_tenth_of_a_second(core):
+def test_a_fork_beside_a_callback_is_quick(core):
     """The quickest of a few: the machine may be slow. A fork that waited would wait 0.1 s."""
 
     def program():
@@ -510,7 +510,7 @@ def test_a_fork_beside_a_callback_takes_no_tenth_of_a_second(core):
     python(program, core)
 
 
-def test_a_fork_as_a_deadline_fires_loses_no_deadline(core):
+def test_a_fork_amid_firing_loses_no_deadline(core):
     """The thread of the timers cannot end in time, as it is about to set the event."""
 
     def program():
@@ -546,7 +546,7 @@ def test_a_fork_as_a_deadline_fires_loses_no_deadline(core):
     python(program, core)
 
 
-def test_a_later_deadline_starts_a_thread_that_is_missing(core):
+def test_a_later_deadline_starts_a_missing_thread(core):
     """The start after a fork has failed. A deadline that is put off needs no new entry, but a thread."""
 
     def program():
@@ -574,7 +574,7 @@ def test_a_later_deadline_starts_a_thread_that_is_missing(core):
 
 
 @with_the_gil
-def test_a_block_in_a_child_does_not_wait_for_another_thread_of_the_same_ident(core):
+def test_a_block_after_a_fork_awaits_no_namesake(core):
     """New threads of the child take the stacks, and so the idents, of those that the fork has left behind."""
 
     def program():

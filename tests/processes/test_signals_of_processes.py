@@ -15,7 +15,7 @@ PACKAGES = pytest.mark.parametrize("package", ["multiprocessing", "multiprocess"
 
 @forks
 @PACKAGES
-def test_a_child_of_a_package_acts_as_before_the_block(core, package):
+def test_a_packages_child_acts_as_before_the_block(core, package):
     """`terminate()` ends it, whether the package was imported before the block or in it."""
     pytest.importorskip(package)
 
@@ -121,7 +121,7 @@ def test_a_child_ends_while_it_runs_no_python(core):
 
 
 @forks
-def test_a_block_in_a_child_of_a_package_is_its_own(core):
+def test_a_packages_child_has_blocks_of_its_own(core):
     def program():
         import multiprocessing
         import signal
@@ -273,7 +273,7 @@ def test_a_dropped_event_is_forgotten(core):
     python(program, core)
 
 
-def test_in_an_exit_that_is_under_way_it_is_set_at_once(core):
+def test_during_the_exit_it_is_set_at_once(core):
     def program():
         import atexit
 
@@ -290,7 +290,7 @@ def test_in_an_exit_that_is_under_way_it_is_set_at_once(core):
 
 @forks
 @PACKAGES
-def test_a_child_of_a_package_sets_it_at_its_end(core, package):
+def test_a_packages_child_sets_it_at_its_end(core, package):
     pytest.importorskip(package)
 
     def program():
@@ -323,7 +323,7 @@ def test_a_child_of_a_package_sets_it_at_its_end(core, package):
 
 
 @pytest.mark.parametrize("executor", ["ThreadPoolExecutor", "ProcessPoolExecutor"])
-def test_it_is_set_before_executors_that_are_imported_later_wait_for_their_work(core, executor):
+def test_it_is_set_before_later_executors_wait(core, executor):
     """They, too, are called when the main thread has ended, and the last one that was registered is called first."""
 
     def program():

@@ -32,7 +32,7 @@ def test_a_fork_keeps_flag_and_deadline(core):
 
 
 @has_fork
-def test_a_signal_handler_sets_what_its_thread_waits_for(Event):
+def test_a_handler_sets_what_its_thread_awaits(Event):
     event = Event()
     before = signal.signal(signal.SIGUSR1, lambda *_: event.set("by the handler"))
     try:
@@ -44,7 +44,7 @@ def test_a_signal_handler_sets_what_its_thread_waits_for(Event):
         signal.signal(signal.SIGUSR1, before)
 
 
-def test_exit_waits_for_a_callback_and_for_no_daemon(core):
+def test_exit_waits_for_callbacks_not_for_daemons(core):
     def program():
         import threading
         import time

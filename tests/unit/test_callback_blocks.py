@@ -328,7 +328,7 @@ def test_the_block_keeps_nothing_alive(Event):
     sys.version_info < (3, 11) or sys.implementation.name != "cpython", reason="there, the claim and the call are one step"
 )
 @pytest.mark.parametrize("leaves", [True, False])
-def test_a_call_that_is_interrupted_before_it_begins_is_not_lost(Event, leaves):
+def test_an_interrupted_call_is_not_lost(Event, leaves):
     """Another thread, which removes it meanwhile, learns that it has begun."""
     event, calls, answers, threads = Event(), [], [], []
     registration = event.callback(calls.append, 1)

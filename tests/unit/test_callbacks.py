@@ -156,7 +156,7 @@ def test_a_removed_callback_is_not_called(Event):
     assert calls == [event] and first.remove() is True and other.remove() is False
 
 
-def test_both_kinds_call_at_once_if_the_event_is_set(Event):
+def test_both_kinds_call_at_once_if_set(Event):
     event, calls = Event(), []
     event.set()
     assert event.add_callback(calls.append).remove() is event.callback(calls.append, 1).remove() is False
@@ -344,7 +344,7 @@ def test_a_set_during_registration_is_not_missed(core, Event, clear):
     assert event.child().reason == (None if clear else "meanwhile")
 
 
-def test_a_set_before_a_child_is_added_sets_it(Event):
+def test_a_set_while_a_child_is_added_counts(Event):
     class Late(Event):
         def _fe_add_child(self, child):
             self.set("meanwhile")

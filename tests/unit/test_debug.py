@@ -81,7 +81,7 @@ def test_log_keeps_no_event_alive(Event, modules, lines):
     assert registration._event() is None
 
 
-def test_log_of_a_set_event_begins_with_its_clear(Event, modules, lines):
+def test_a_set_events_log_begins_with_clear(Event, modules, lines):
     event = Event(name="mine")
     event.set()
     modules.debug.log(event)
@@ -153,7 +153,7 @@ def dumped(modules):
     return lines
 
 
-def test_dump_shows_what_has_a_name_a_child_or_a_waiter(Event, modules):
+def test_dump_shows_names_children_and_waiters(Event, modules):
     run, alone, plain = Event(name="run of this test"), Event(), Event()
     job = run.child(300, name="job")
     part = job.child()

@@ -81,7 +81,7 @@ def test_grandchildren_callbacks_and_tasks_follow(Event):
     assert grandchild.is_set() and calls == ["fastevent callbacks", "grandchild"]
 
 
-def test_the_users_own_waiters_are_woken_whatever_a_child_does(Event):
+def test_a_child_that_fails_costs_no_waiter(Event):
     class Broken(Event):
         def _fe_try_set(self, *arguments):
             raise RuntimeError("as a condition understands it: try again")
@@ -95,7 +95,7 @@ def test_the_users_own_waiters_are_woken_whatever_a_child_does(Event):
     del child
 
 
-def test_a_callback_may_need_the_lock_of_the_parent(Event):
+def test_a_callback_may_take_the_parents_lock(Event):
     """It runs in a helper thread, after `set()` has given the lock back."""
     parent, calls = threading.Event(), []
     child = Event(parents=[parent])
@@ -169,7 +169,7 @@ def test_sets_and_clears_of_many_threads_lose_nothing(Event, tiny_switch_interva
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_forked_child_is_set_in_its_own_process(core):
+def test_after_a_fork_each_process_sets_its_own(core):
     def program():
         import os
         import threading
@@ -198,7 +198,7 @@ def test_several_events_are_waited_for_by_a_child(fastevent):
         fastevent.wait_any([fastevent.Event(), threading.Event()])
 
 
-def test_a_set_as_the_interpreter_exits_takes_no_lock_twice(core):
+def test_a_set_at_exit_takes_no_lock_twice(core):
     """The helpers have ended, and a callback in the setting thread would run under the lock of the parent."""
 
     def program():

@@ -69,7 +69,7 @@ def test_no_road_to_a_method_avoids_it(Event, name, foreign):
 
 
 @pytest.mark.parametrize("name", ["set", "clear", "wait", "is_set"])
-def test_the_compiled_core_refuses_an_event_of_another_copy(name):
+def test_it_refuses_an_event_of_another_copy(name):
     cores = sys.modules["conftest"].CORES
     if "c" not in cores:
         pytest.skip("there is no compiled core")

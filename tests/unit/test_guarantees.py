@@ -147,7 +147,7 @@ def test_a_whole_tree_is_set_before_any_callback(Event):
     assert seen == [[True] * 5] * 3
 
 
-def test_a_parent_and_a_deadline_call_no_set_method(Event):
+def test_parents_and_deadlines_call_no_set_method(Event):
     class Counts(Event):
         def set(self, reason=None):
             raise AssertionError("called")
@@ -234,7 +234,7 @@ def test_the_numbers_of_the_page(modules):
         assert seconds == (10 if words.startswith("ten") else 0.1)
 
 
-def test_a_stuck_callback_delays_another_by_a_tenth_of_a_second(Event):
+def test_a_stuck_callback_delays_another_briefly(Event):
     """The quickest of a few: the machine may be slow, the rule is not."""
     delays = []
     for _ in range(3):
@@ -303,7 +303,7 @@ def test_an_interrupted_restart_wakes_all(modules, Event):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGURG"), reason="no signal that is ignored by default")
-def test_a_signal_that_ends_no_process_may_come_often(Event):
+def test_a_harmless_signal_may_come_often(Event):
     event = Event()
     with event.set_on_signals(signal.SIGURG):
         for _ in range(3):
@@ -315,7 +315,7 @@ def test_a_signal_that_ends_no_process_may_come_often(Event):
     assert signal.getsignal(signal.SIGURG) == signal.SIG_DFL
 
 
-def test_ctrl_c_in_to_thread_waits_for_the_thread(fastevent, monkeypatch):
+def test_to_thread_outlasts_ctrl_c(fastevent, monkeypatch):
     """The interpreter raises it at the await."""
     monkeypatch.delitem(sys.modules, "anyio", raising=False)  # which would start the thread a turn of the loop later
     event, begun, ended = fastevent.Event(), threading.Event(), []

@@ -244,7 +244,7 @@ def test_work_that_fails_pauses_longer_each_time(modules, caplog):
     assert [record.levelname for record in caplog.records] == ["ERROR"] and "fastevent failing" in caplog.text
 
 
-def test_a_helper_that_pauses_ends_when_it_is_asked(modules, caplog):
+def test_a_pausing_helper_ends_when_asked(modules, caplog):
     failures = []
 
     def fails(life):

@@ -30,7 +30,7 @@ def test_no_public_name_is_missing(pair):
     assert c == py >= {"check", "check_timeout", "clear", "flag", "isSet", "is_set", "reason", "set", "wait", "wait_async"}
 
 
-def test_a_private_name_of_one_core_is_its_own(pair):
+def test_no_module_uses_one_cores_private_names(pair):
     """No other module of the package uses what only one core has."""
     c, py = ({name for name in dir(cls) if name.startswith("_fe_")} for cls in pair)
     for alone, file in (c - py, "_core_c.pyx"), (py - c, "_core_py.py"):

@@ -26,7 +26,7 @@ def test_a_claim_has_one_holder(modules, tiny_switch_interval):
         assert taken == [True]
 
 
-def test_a_claim_is_given_back_by_its_holder_alone(modules):
+def test_only_its_holder_gives_a_claim_back(modules):
     claim, first, second = modules._process.Claim(), object(), object()
     assert claim.holder is None and claim.take(first) and claim.take(first) and not claim.take(second)
     claim.give_back(second)
@@ -92,7 +92,7 @@ def test_a_fork_makes_a_generation(core):
 
 
 @in_c
-def test_a_fork_in_c_is_noticed_at_the_next_use(core):
+def test_the_next_use_notices_a_fork_in_c(core):
     """As uWSGI forks its workers: none of Python's functions for a fork is called."""
 
     def program():
@@ -126,7 +126,7 @@ def test_a_fork_in_c_is_noticed_at_the_next_use(core):
 
 
 @forks
-def test_a_restart_after_a_fork_in_c_starts_the_thread(core):
+def test_restarting_after_a_fork_in_c_starts_it(core):
     """A sign of life makes the deadline later, so that the thread of the timers has nothing new to read."""
 
     def program():
@@ -152,7 +152,7 @@ def test_a_restart_after_a_fork_in_c_starts_the_thread(core):
 
 
 @forks
-def test_a_handler_that_raises_after_a_fork_leaves_steps_to_the_next_use(core):
+def test_the_next_use_finishes_an_interrupted_fork(core):
     def program():
         import os
 
@@ -183,7 +183,7 @@ def test_a_handler_that_raises_after_a_fork_leaves_steps_to_the_next_use(core):
     python(program, core)
 
 
-def test_what_is_done_at_the_exit_keeps_its_order(core):
+def test_the_steps_of_an_exit_keep_their_order(core):
     def program():
         from fastevent import _process as process
 

@@ -46,7 +46,7 @@ def test_any_reason_is_sent(make):
 
 @pytest.mark.parametrize("reason", ["x" * 60_000, [0] * 20_000, {"a": ["x" * 60_000]}], ids=["text", "list", "dict"])
 @pytest.mark.parametrize("timed_out", [False, True])
-def test_of_a_longer_reason_than_is_sent_the_beginning_is_read(reason, timed_out):
+def test_of_a_long_reason_the_beginning_is_read(reason, timed_out):
     read = _reasons.decode(json.dumps({"reason": reason, "timed_out": timed_out}))
     assert str(read) == str(reason)[: _reasons.LONGEST_REASON] + "…"
     assert isinstance(read, EventTimeout if timed_out else str)
@@ -152,7 +152,7 @@ def test_a_process_that_has_ended_does_not_live(home, monkeypatch, has_proc):
 
 
 @pytest.mark.skipif(not _place.HAS_PROC, reason="has no /proc")
-def test_a_number_that_was_given_again_is_another_process(home):
+def test_a_number_given_again_is_another_process(home):
     assert not home._replace(start="1").lives()
     assert home._replace(start="1", spaces=(1, 1)).lives()  # of another container: it cannot be known
 

@@ -239,7 +239,7 @@ def test_a_storm_over_overlapping_blocks(Event):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the loop has no handlers here")
-def test_a_handler_of_the_loop_is_called_at_the_first_signal(Event):
+def test_the_first_signal_calls_the_loops_handler(Event):
     """It hangs on the descriptor that wakes the loop, so no handler of signals can stand before it."""
 
     async def main():
@@ -269,7 +269,7 @@ def test_a_handler_of_the_program_stays(Event):
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def test_a_handler_of_an_ended_block_acts_as_before(Event):
+def test_after_the_block_its_handler_acts_as_before(Event):
     """A library may put it back that has read it in the block."""
     calls = []
     signal.signal(signal.SIGTERM, lambda number, frame: calls.append(number))
@@ -331,7 +331,7 @@ def test_interrupted_entering_and_leaving_act_as_before(Event):
     assert 10 < first < 1000
 
 
-def test_a_sigterm_at_any_point_of_a_block_is_not_lost(Event):
+def test_no_point_of_a_block_loses_a_sigterm(Event):
     """Either the earlier handler sees it, or the event is set."""
     seen = []
 
@@ -361,7 +361,7 @@ def test_a_sigterm_at_any_point_of_a_block_is_not_lost(Event):
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def test_a_handler_that_raises_at_any_point_leaves_no_call_to_wait_for(Event):
+def test_a_handler_that_raises_leaves_no_call_open(Event):
     """The handler of a second signal, which interrupts that of the first."""
 
     def step(frame, kind, argument):

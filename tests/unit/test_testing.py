@@ -242,7 +242,7 @@ def test_a_wait_goes_on_after_the_block(Event, modules):
     assert answers == [True, True]
 
 
-def test_a_wait_that_began_before_ends_by_a_set_or_the_real_time(Event, modules):
+def test_an_earlier_wait_ends_by_the_real_time(Event, modules):
     event, answers = Event(), []
     with Threads(lambda: answers.append(event.wait(0.2)), lambda: answers.append(event.wait())):
         until_waiting(event, 2)
@@ -253,7 +253,7 @@ def test_a_wait_that_began_before_ends_by_a_set_or_the_real_time(Event, modules)
     assert answers == [False, True]
 
 
-def test_a_deadline_from_before_the_block_is_kept_in_it(Event, modules):
+def test_an_earlier_deadline_holds_in_the_block(Event, modules):
     event = Event(HOUR, set_on_timeout=True)
     with modules.testing.frozen_clock() as clock:
         clock.advance(HOUR)
@@ -381,7 +381,7 @@ def test_two_threads_cannot_advance_at_once(Event, clock):
 # Races
 
 
-def test_a_waiter_that_sets_it_first_leaves_nothing_undone(Event, modules, clock):
+def test_advance_completes_what_a_waiter_has_begun(Event, modules, clock):
     """A thread in wait() may be in the middle of setting the event as advance() comes: the children are set all the same."""
     for _ in range(300):
         event = Event(1, set_on_timeout=True)

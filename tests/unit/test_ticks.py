@@ -185,7 +185,7 @@ def test_ticks_stay_at_their_end(Event):
 
 
 @pytest.mark.parametrize("interval", [1e10, 1e300, float("inf")])
-def test_an_interval_may_end_after_the_end_of_the_clock(Event, interval):
+def test_an_interval_may_outlast_the_clock(Event, interval):
     event, ticks = Event(), []
     with Threads(lambda: ticks.extend(event.ticks(interval))):
         until_waiting(event)

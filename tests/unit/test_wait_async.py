@@ -258,7 +258,7 @@ def test_a_closed_loop_is_left_alone(fastevent):
     assert not event._fe_wakers
 
 
-def test_a_set_in_the_loops_own_task_writes_nothing_to_its_pipe(fastevent):
+def test_a_set_in_the_loop_writes_no_byte(fastevent):
     async def main():
         loop, event, bytes_sent = asyncio.get_running_loop(), fastevent.Event(), []
         task = asyncio.ensure_future(event.wait_async())

@@ -26,7 +26,7 @@ def test_a_cancelled_scope_does_not_turn_the_loop(Event):
 
 
 @BACKENDS
-def test_the_thread_is_waited_for_and_the_event_set(Event, backend):
+def test_the_event_is_set_and_the_thread_ends(Event, backend):
     pytest.importorskip(backend)
 
     async def main():

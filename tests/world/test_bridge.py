@@ -84,7 +84,7 @@ def test_refused_writes_do_not_stop_reading(fastevent, bridge, server, caplog):
     assert not left(events) and caplog.text.count("refuses") == 1
 
 
-def test_the_log_says_what_is_wrong_and_that_it_is_over(bridge, server, caplog):
+def test_the_log_says_what_begins_and_ends(bridge, server, caplog):
     def away():
         raise OSError("nobody is there")
 
@@ -134,7 +134,7 @@ def test_a_cause_that_was_first_is_kept(bridge, server):
     assert bridge().event("run").reason == "first"
 
 
-def test_what_is_held_stays_set_though_it_expires_soon(fastevent, bridge, server):
+def test_what_is_held_stays_set_beyond_its_expiry(fastevent, bridge, server):
     events = bridge(expire=1)
     event = events.event("run")
     event.set("why")
@@ -207,7 +207,7 @@ def test_only_so_many_are_left_behind(fastevent, bridge, server, released, monke
     assert events.connected.wait(TIMEOUT)
 
 
-def test_event_waits_once_for_a_client_that_is_stuck(bridge, server, released):
+def test_event_waits_once_for_a_stuck_client(bridge, server, released):
     server.connecting = stuck(released)
     events = bridge()
     start = time.monotonic()

@@ -63,7 +63,7 @@ def test_the_server_cancels_work_when_its_client_leaves(core):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
-def test_ctrl_c_stops_the_pool_under_every_start_method(core, method):
+def test_ctrl_c_stops_every_kind_of_pool(core, method):
     """As a terminal sends it: to all processes of the group."""
     process = start(core, "pool.py", method, start_new_session=True)
     assert process.stdout.readline() == "1 of 200\n"

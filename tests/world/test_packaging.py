@@ -130,7 +130,7 @@ def test_an_index_shows_no_dead_link(wheels):
     assert bool(repository) == bool(metadata.get_all("Project-URL"))
 
 
-def test_the_links_of_the_readme_lead_into_the_repository():
+def test_links_of_the_readme_lead_into_the_repository():
     home, repository = runpy.run_path(str(ROOT / "tools/home.py")), "https://github.com/Someone/fastevent"
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     links = LINK.findall(home["for_an_index"](readme, "1.2", repository))

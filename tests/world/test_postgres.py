@@ -292,7 +292,7 @@ def test_behind_a_pooler_it_looks(bridge, pooler, caplog):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_a_child_does_not_end_the_connections_of_its_parent(core, server, prefix):
+def test_a_child_leaves_its_parents_connections_open(core, server, prefix):
     program = """
 import gc, time
 from fastevent import _session
