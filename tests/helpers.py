@@ -146,6 +146,37 @@ class SignalAt:
         return kind is Interruption
 
 
+class SignalAtLine:
+    """A block in which a signal *handler* is called at the *place*-th line of the functions whose code *is_watched*.
+
+    `is_done` tells whether there were so many.
+    """
+
+    def __init__(self, place, is_watched, handler=interrupt):
+        self.left, self.is_watched, self.handler, self.is_done = place, is_watched, handler, False
+
+    def begin(self, frame, kind, _):
+        code = frame.f_code
+        return self.trace if code.co_filename != __file__ and self.is_watched(code) else None
+
+    def trace(self, frame, kind, _):
+        if kind == "line":
+            self.left -= 1
+            if self.left == 0:
+                self.is_done = True
+                self.handler()
+        return self.trace
+
+    def __enter__(self):
+        self.before = sys.gettrace()
+        sys.settrace(self.begin)
+        return self
+
+    def __exit__(self, kind, *_):
+        sys.settrace(self.before)
+        return kind is Interruption
+
+
 def need(name):
     """Return the program that fulfils this need of `needs.py`. Without one, skip the test, or the whole module."""
     import pytest  # not at the top: programs import this module, too

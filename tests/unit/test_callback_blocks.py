@@ -12,7 +12,7 @@ import time
 import weakref
 
 import pytest
-from helpers import TIMEOUT, Threads, until
+from helpers import TIMEOUT, SignalAtLine, Threads, until
 
 
 class Slow:
@@ -192,41 +192,23 @@ def test_ctrl_c_ends_the_waiting(Event):
 def test_exceptions_of_signal_handlers_leave_nothing(Event):
     """At every line of entering and leaving, one is raised in turn."""
 
-    class Interrupt(BaseException):
-        pass
-
-    def step(frame, kind, argument):
-        nonlocal lines
-        if kind == "line":
-            lines -= 1
-            if lines == 0:
-                raise Interrupt
-        return step
-
     def is_watched(code):
         return "fastevent" in code.co_filename and code.co_name != "__enter__"
 
     # Between the call, which registers, and the block, the function is registered. A handler that raises there leaves it so.
     calls = []
-    for first in range(1, 1000):
-        event, lines, before, entered = Event(), first, sys.gettrace(), False
-        try:
-            sys.settrace(lambda frame, kind, argument: step if is_watched(frame.f_code) else None)
-            try:
-                with event.callback(calls.append, 1):
-                    entered = True
-            finally:
-                sys.settrace(before)
-        except Interrupt:
-            pass
-        else:
+    for place in range(1, 1000):
+        event, entered = Event(), False
+        with SignalAtLine(place, is_watched) as interrupted, event.callback(calls.append, 1):
+            entered = True
+        if not interrupted.is_done:
             break
         gc.collect()  # it drops a block that was not entered to the end
         event.set()
         # At the very end, the exception ends the promise that no call comes after the block.
         assert event.status().callbacks == 0 and len(calls) <= entered
         calls.clear()
-    assert 5 < first < 1000
+    assert 5 < place < 1000
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

@@ -12,7 +12,7 @@ import threading
 import time
 
 import pytest
-from helpers import SCALE, TIMEOUT, Threads, deadline, python, until
+from helpers import SCALE, TIMEOUT, SignalAtLine, Threads, deadline, python, until
 
 has_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 on_posix = pytest.mark.skipif(os.name != "posix", reason="the descriptors of POSIX")
@@ -59,29 +59,20 @@ def test_it_begins_with_the_flag(Event):
 @pytest.mark.parametrize("call", ["clear", "set", "__init__"])
 def test_it_begins_during_a_call(Event, call):
     """At any line of the Python core; the compiled one is a single step."""
-    calls, place = 0, 0
-    while place <= calls:
-        event, calls, numbers = Event(), 0, []
+
+    def is_watched(code):
+        return code.co_filename.endswith("_core_py.py")
+
+    for place in range(1, 1000):
+        event, numbers = Event(), []
         if call != "set":
             event.set()
-
-        def trace(frame, kind, argument, event=event, place=place, numbers=numbers):
-            nonlocal calls
-            if frame.f_globals["__name__"].endswith("._core_py") and kind in {"line", "return"}:
-                calls += 1
-                if calls == place:
-                    numbers.append(event.fileno())
-            return trace
-
-        before = sys.gettrace()
-        sys.settrace(trace)
-        try:
+        with SignalAtLine(place, is_watched, lambda event=event, numbers=numbers: numbers.append(event.fileno())) as begun:
             getattr(event, call)()
-        finally:
-            sys.settrace(before)
         number = numbers[0] if numbers else event.fileno()
         assert is_readable(number) == event.is_set(), place
-        place += 1
+        if not begun.is_done:
+            break
 
 
 @pytest.mark.parametrize("call", ["set", "clear"])

@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from helpers import CORE_SWITCH, TIMEOUT, Threads, python, until
+from helpers import CORE_SWITCH, TIMEOUT, SignalAtLine, Threads, python, until
 
 # `with event:`
 
@@ -287,111 +287,69 @@ def test_after_the_block_its_handler_acts_as_before(Event):
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+def is_of_signals(code):
+    return "_signals" in code.co_filename
+
+
 def test_interrupted_entering_and_leaving_act_as_before(Event):
     """At every line of both, a signal handler raises in turn."""
-
-    class Interrupt(BaseException):
-        pass
-
-    def step(frame, kind, argument):
-        nonlocal lines
-        if kind == "line":
-            lines -= 1
-            if lines == 0:
-                raise Interrupt
-        return step
-
-    def is_watched(code):
-        return "_signals" in code.co_filename
 
     def handler(number, frame):
         seen.append(number)
 
     seen, before = [], signal.signal(signal.SIGTERM, handler)
-    for first in range(1, 1000):
-        event, lines, tracer, block = Event(), first, sys.gettrace(), None
+    for place in range(1, 1000):
+        event = Event()
         signal.signal(signal.SIGTERM, handler)
-        try:
-            block = event.set_on_signals("SIGTERM")
-            sys.settrace(lambda frame, kind, argument: step if is_watched(frame.f_code) else None)
-            try:
-                with block:
-                    pass
-            finally:
-                sys.settrace(tracer)
-        except Interrupt:
+        block = event.set_on_signals("SIGTERM")
+        with SignalAtLine(place, is_of_signals) as interrupted, block:
             pass
-        else:
+        if not interrupted.is_done:
             break
         del block
         gc.collect()
         signal.raise_signal(signal.SIGTERM)  # what is left of a handler acts as before
-        assert len(seen) == first and not event.is_set()
+        assert len(seen) == place and not event.is_set()
     signal.signal(signal.SIGTERM, before)
-    assert 10 < first < 1000
+    assert 10 < place < 1000
 
 
 def test_no_point_of_a_block_loses_a_sigterm(Event):
     """Either the earlier handler sees it, or the event is set."""
     seen = []
-
-    def step(frame, kind, argument):
-        nonlocal lines
-        if kind == "line":
-            lines -= 1
-            if lines == 0:
-                signal.raise_signal(signal.SIGTERM)
-        return step
-
     signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
-    for first in range(1, 1000):
-        event, lines, tracer = Event(), first, sys.gettrace()
+    for place in range(1, 1000):
+        event = Event()
         seen.clear()
         block = event.set_on_signals("SIGTERM")
-        sys.settrace(lambda frame, kind, argument: step if "_signals" in frame.f_code.co_filename else None)
-        try:
-            with block:
-                pass
-        finally:
-            sys.settrace(tracer)
-        if lines > 0:
+        with SignalAtLine(place, is_of_signals, lambda: signal.raise_signal(signal.SIGTERM)) as interrupted, block:
+            pass
+        if not interrupted.is_done:
             break
-        assert event.is_set() + len(seen) == 1, first
-    assert 10 < first < 1000
+        assert event.is_set() + len(seen) == 1, place
+    assert 10 < place < 1000
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def test_a_handler_that_raises_leaves_no_call_open(Event):
     """The handler of a second signal, which interrupts that of the first."""
 
-    def step(frame, kind, argument):
-        nonlocal lines
-        if kind == "line":
-            lines -= 1
-            if lines == 0:
-                raise KeyboardInterrupt
-        return step
-
-    def is_watched(file):
+    def is_watched(code):
+        file = code.co_filename
         return "fastevent" in file and any(part in file for part in ("_signals", "_callbacks", "_threads", "_process"))
 
-    for first in range(1, 1000):
-        event, calls, lines, tracer = Event(), [], first, sys.gettrace()
+    for place in range(1, 1000):
+        event, calls = Event(), []
         event.callback(calls.append, 1)
         block = event.set_on_signals("SIGTERM")
         with block:
-            sys.settrace(lambda frame, kind, argument: step if is_watched(frame.f_code.co_filename) else None)
-            try:
+            with SignalAtLine(place, is_watched) as interrupted:
                 signal.raise_signal(signal.SIGTERM)
-            except KeyboardInterrupt:
-                pass
-            finally:
-                sys.settrace(tracer)
             until(lambda caused=block._calls: not caused._pending)
-        assert calls == [1] * event.is_set(), first
-        if lines > 0:
+        assert calls == [1] * event.is_set(), place
+        if not interrupted.is_done:
             break
-    assert 10 < first < 1000
+    assert 10 < place < 1000
 
 
 def test_signals_are_for_the_main_thread(Event):
