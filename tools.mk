@@ -44,7 +44,7 @@ proofs:
 	FASTEVENT_TEST_COMPLETE=1 $(IN) -m pytest tests/search/test_proofs.py $(ARGS)
 ecosystem:
 	$(IN) -m pip install --quiet --only-binary :all: --group ecosystem
-	$(IN) -m pytest tests -k "ecosystem or anyio or joblib or engines or docs or notebooks" $(ARGS)
+	$(IN) -m pytest tests -k "ecosystem or anyio or joblib or task_queues or docs or notebooks" $(ARGS)
 
 # On a core that is compiled with FLAGS, from a copy of the sources: BEFORE, then RUN under a tool.
 CHECKERS = sanitize tsan valgrind instructions

@@ -349,7 +349,7 @@ def third_party(names: list[str], kept: bool) -> bool:
 def engine(names: list[str], kept: bool) -> bool:
     good = package(ENGINE, "engine", kept)
     python = WORK / ENGINE.requirement.partition("==")[0] / "venv/bin/python"
-    tests = [ROOT / "tests/world/test_engine.py", ROOT / "tests/world/test_redis.py", "-k", "engine"]
+    tests = [ROOT / "tests/world/test_workflow_engine.py", ROOT / "tests/world/test_redis.py", "-k", "engine"]
     ours = [python, "-m", "pytest", "-p", "no:asyncio", "-rPs", "--show-capture=stdout", *tests]
     return subprocess.run(ours, cwd=ROOT, env=inherited("without")).returncode == 0 and good
 

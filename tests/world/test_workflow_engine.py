@@ -1,4 +1,4 @@
-"""The workflow engine itself, executed in a thread with our event: `make engine` installs it and runs this."""
+"""The engine `ddeutil-workflow`, executed in a thread with our event: `make engine` installs it and runs this."""
 
 import importlib
 import os
