@@ -86,6 +86,42 @@ class Token:
 
 # Which process this is
 
+_MADV_WIPEONFORK = 18  # of Linux: the module `mmap` has no name for it
+
+
+def _fast_getpid() -> Callable[[], int]:
+    """Return a function that does what `os.getpid()` does without a system call, which would cost as much as a child.
+
+    It keeps the number in memory that the kernel clears in a forked child, also in one that was forked in C. Where there is no
+    such memory, the function is `os.getpid` itself.
+    """
+    if sys.platform != "linux":
+        return os.getpid
+    try:
+        from mmap import MAP_ANONYMOUS, MAP_PRIVATE, PAGESIZE, mmap
+
+        page = mmap(-1, PAGESIZE, MAP_PRIVATE | MAP_ANONYMOUS)
+        page.madvise(_MADV_WIPEONFORK)
+    except (ImportError, AttributeError, OSError):
+        return os.getpid
+    try:
+        page.madvise(-1)
+        return os.getpid  # an emulator that ignores advice which it does not know
+    except OSError:
+        kept = memoryview(page).cast("q")
+
+    def getpid() -> int:
+        pid: int = kept[0]
+        if not pid:
+            while kept[0] != (pid := os.getpid()):  # again, because a signal handler may have forked in between
+                kept[0] = pid
+        return pid
+
+    return getpid
+
+
+getpid = _fast_getpid()
+
 #: For each fork on the way to this process that was announced, the thread that came along: all others stayed behind.
 _survivors: list[int] = []
 
@@ -133,7 +169,7 @@ def _take_step(step: Function) -> None:
             raise
 
 
-_here = _Process(0, 0, os.getpid(), [])
+_here = _Process(0, 0, getpid(), [])
 _arrivals: dict[tuple[int, int], _Process] = {}  # the present one alone, by what tells it from the process before
 
 
@@ -143,7 +179,7 @@ def generation() -> int:
     Thread safety: atomic. It may be called from a signal handler.
     """
     here = _here
-    if here.pid != os.getpid() or here.forks != len(_survivors):
+    if here.pid != getpid() or here.forks != len(_survivors):
         here = _arrive()
     if here.steps:
         here.take_steps()
@@ -152,7 +188,7 @@ def generation() -> int:
 
 def _arrive() -> _Process:
     global _here
-    key = len(_survivors), os.getpid()
+    key = len(_survivors), getpid()
     arrived = _arrivals.setdefault(key, _Process(_here.number + 1, *key, _in_child))
     for other in list(_arrivals):
         if other != key:
@@ -167,13 +203,13 @@ Thread = tuple[int, int, int]
 
 def this_thread() -> Thread:
     """Return what identifies the calling thread for `exists()`."""
-    return native.get_ident(), len(_survivors), os.getpid()
+    return native.get_ident(), len(_survivors), getpid()
 
 
 def exists(thread: Thread) -> bool:
     """Return whether no fork has left the *thread* behind."""
     ident, forks, pid = thread
-    if pid == os.getpid():
+    if pid == getpid():
         return True
     survivors = _survivors[forks:] or [native.get_ident()]  # of a fork that was not announced, the thread that asks
     return all(survivor == ident for survivor in survivors)

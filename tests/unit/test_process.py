@@ -1,5 +1,7 @@
 """Claims, tokens, the generation of a process, and what happens at forks and at the exit."""
 
+import errno
+import mmap
 import os
 import sys
 import threading
@@ -89,6 +91,51 @@ def test_a_fork_makes_a_generation(core):
         assert (_process.generation(), calls) == (0, [])
 
     python(program, core)
+
+
+@in_c
+@pytest.mark.parametrize("fork", ["os.fork", "ctypes.PyDLL(None).fork"])
+def test_each_process_knows_its_number(core, fork):
+    """Also if a signal handler forks while the number is asked for."""
+
+    def program():
+        import ctypes  # noqa: F401
+        import os
+        import sys
+
+        from helpers import SignalAt
+
+        from fastevent import _process
+
+        fork, pids, place, is_done = eval(sys.argv[1]), [], 0, True
+        while is_done:
+            getpid = _process._fast_getpid()
+            with SignalAt(place, {_process.__file__}, lambda: pids.append(fork())) as forked:
+                getpid()
+            is_right = getpid() == os.getpid() == getpid()
+            if 0 in pids:
+                os._exit(not is_right)
+            assert is_right and all(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0 for pid in pids)
+            pids.clear()
+            place, is_done = place + 1, forked.is_done
+        assert place > 3
+
+    python(program, core, fork)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system is asked each time")
+def test_a_number_is_kept_where_forks_clear_it(modules, monkeypatch):
+    class Ignores(mmap.mmap):
+        def madvise(self, advice):
+            pass
+
+    class Refuses(mmap.mmap):
+        def madvise(self, advice):
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    for kind in Ignores, Refuses:
+        monkeypatch.setattr(mmap, "mmap", kind)
+        assert modules._process._fast_getpid() is os.getpid
 
 
 @in_c
