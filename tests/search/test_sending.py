@@ -65,7 +65,6 @@ class Connection(_connection.Connection):
         self._run = run
         self.outbox = Outbox(run)
         self.claim._holders = Table()
-        self._is_full = False
 
     @property
     def _rest(self):
@@ -90,7 +89,7 @@ class Sending(Schedule):
         self.now = 0
         self.sent = []
         self.said = []
-        self.posted = False  # the thread "fastevent shared" sends what is left
+        self.posted = False  # the thread "fastevent shared" is woken: it sends what is left where it waits for room
         self.connection = None
 
     def begin(self):
@@ -137,7 +136,7 @@ class Sending(Schedule):
         self.step("the others are done", ready=lambda: self.is_quiet)
 
     def check_end(self, left):
-        if self.posted:
+        if self.posted and self.connection.is_full:
             rest = vars(self.connection)["rest"]
             lines = self.connection.outbox.lines
             self.sent += [rest, *lines[1:]] if rest else lines  # a line leaves the outbox once it is sent

@@ -27,7 +27,7 @@ class Connection:
             deque()
         )  # lines, and numbers of events: for those, the line is made at the last moment
         self.claim = Claim()
-        self.is_full = False  # the socket takes no more for now
+        self.is_full = False  # the thread sends as soon as the socket takes something
         self.is_broken = False  # the thread has to end it
         self.alarm_at = NEVER  # when `on_alarm()` is called
         self._rest = b""  # of the line that is being sent
@@ -67,6 +67,7 @@ class Connection:
             done = self._send(timeout)
         finally:
             if not done:  # or a signal handler has raised, and others have left their lines to this call
+                self.is_full = True  # also if it is not: the thread sends once the socket takes something
                 self.loop.wake()
 
     def _send(self, timeout: int) -> bool:
