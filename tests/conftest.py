@@ -95,4 +95,4 @@ def tiny_switch_interval():
 @pytest.fixture
 def no_timers(modules, monkeypatch):
     """No helper thread sets an event at its deadline."""
-    monkeypatch.setattr(modules._notify.timers, "add", lambda *entry: None)
+    monkeypatch.setattr(modules._notify.timers.events, "add", lambda *entry: None)

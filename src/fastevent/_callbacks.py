@@ -112,7 +112,7 @@ class Callbacks:
         me = object()
         if self._watching.take(me):
             try:
-                self._timers.add_real(monotonic_ns() + STUCK, Callbacks._grow, self._reference)
+                self._timers.real.add(monotonic_ns() + STUCK, Callbacks._grow, self._reference)
             except RuntimeError:
                 self._watching.clear()
 

@@ -169,7 +169,7 @@ def expire(event: CoreEvent) -> None:
 def schedule(event: CoreEvent) -> None:
     """Have a self-setting event set at its deadline. Raises `RuntimeError` where no thread can be started."""
     if event._fe_self_setting and (deadline := event._fe_deadline()) != NEVER:
-        timers.add(deadline, _fire, ref(event))
+        timers.events.add(deadline, _fire, ref(event))
 
 
 def reschedule(event: CoreEvent) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 from fastevent._foreign import ThreadingEvent, add_foreign_child, is_foreign, remove_foreign_child
 from fastevent._notify import add_child, expire, remove_child, schedule, wake_wakers
-from fastevent._time import clock
 from fastevent._types import CoreEvent
 
 
@@ -37,7 +36,7 @@ def take_options(event: CoreEvent, core: type[Any], parents: Iterable[Any], set_
         event._fe_parents = parents
         for parent in parents:
             add_child(parent, event) if isinstance(parent, core) else add_foreign_child(parent, event)
-    if set_on_timeout and clock.now() >= event._fe_deadline():
+    if set_on_timeout and core.check_timeout(event):
         expire(event)
     if event._fe_clear_wakes:  # an earlier set() is undone, and the descriptor must follow
         wake_wakers(event)

@@ -130,7 +130,7 @@ class ConnectedHelper(Helper):
         if time < self.watched_at:
             self.watched_at = time
             try:
-                timers.add_real(time, _watch, self.reference)
+                timers.real.add(time, _watch, self.reference)
             except RuntimeError:  # no thread can be started
                 self.watched_at = NEVER
 

@@ -18,14 +18,16 @@ Entry = tuple[int, Callable[[Any], object], Any]
 
 
 class Schedule:
-    """Deadlines by one clock. Any thread adds one; all else is for the thread that keeps them.
+    """Deadlines by one clock, at each of which `fire(reference)` is called. All but `add()` is for the thread that keeps them.
 
-    Of several deadlines for one reference, only the first is kept, because what is called then checks whether that deadline
-    still holds, and adds the next one.
+    *reference* returns an object, or None once that is dead; then the call may be left out. Of several deadlines for one
+    reference, only the first is kept, because what is called then checks whether that deadline still holds, and adds the next
+    one.
     """
 
-    def __init__(self, now: Callable[[], int]) -> None:
+    def __init__(self, now: Callable[[], int], look: Callable[[], object]) -> None:
         self.now = now
+        self._look = look  # has the thread look at the deadlines
         self.unread: deque[Entry] = deque()
         self.asleep: dict[str, int] = {}  # "until": when the thread looks at `unread` by itself
         self.firing = False  # whether the thread is about to make a call
@@ -34,11 +36,13 @@ class Schedule:
         self._number = 0  # of entries so far: two with the same deadline must not be compared further
         self._limit = 1000  # above this size, the heap is searched for entries of dead objects
 
-    def add(self, entry: Entry) -> bool:
-        """Add an entry. Return whether the thread must look at it."""
-        self.unread.append(entry)
+    def add(self, deadline: int, fire: Callable[[Any], object], reference: Any) -> None:
+        """Have *fire* called at the *deadline*, in nanoseconds. Raises `RuntimeError` where no thread can be started."""
+        generation()
+        self.unread.append((deadline, fire, reference))
         # setdefault() and not get(): without the GIL, only a change of the dict is ordered against the thread's own.
-        return entry[0] < self.asleep.setdefault("until", _AWAKE) or len(self.unread) % 1000 == 0
+        if deadline < self.asleep.setdefault("until", _AWAKE) or len(self.unread) % 1000 == 0:
+            self._look()
 
     def entries_until(self, time: int) -> list[Entry]:
         """Return the entries up to that *time*, in order. Any thread may ask."""
@@ -93,27 +97,12 @@ class Schedule:
 
 
 class Timers:
-    """The thread that calls `fire(reference)` at each deadline.
-
-    *reference* returns an object, or None once that is dead; then the call may be left out.
-    """
+    """The thread that keeps deadlines."""
 
     def __init__(self) -> None:
         self.helper = Helper("fastevent timers", self._work, self._needed)
-        self.events = Schedule(lambda: clock.now())
-        self.real = Schedule(monotonic_ns)  # the package's own time-outs, also while a test has frozen the clock
-
-    def add(self, deadline: int, fire: Callable[[Any], object], reference: Any) -> None:
-        """Have *fire* called at the *deadline*, in nanoseconds. Raises `RuntimeError` where no thread can be started."""
-        generation()
-        if self.events.add((deadline, fire, reference)):
-            self.look()
-
-    def add_real(self, deadline: int, fire: Callable[[Any], object], reference: Any) -> None:
-        """Do what `add()` does, by the real clock."""
-        generation()
-        if self.real.add((deadline, fire, reference)):
-            self.look()
+        self.events = Schedule(lambda: clock.now(), self.look)
+        self.real = Schedule(monotonic_ns, self.look)  # the package's own time-outs, also while a test has frozen the clock
 
     def look(self) -> None:
         """Have the thread look at its deadlines and the clock."""

@@ -351,7 +351,7 @@ def test_a_lost_place_is_found():
 
 def test_a_missing_timer_is_found():
     def adds_no_timer(core):
-        core.notify.timers.add = lambda *_: None
+        core.notify.timers.events.add = lambda *_: None
 
     with pytest.raises(Flaw):
         explore(load(adds_no_timer), Run.keep_deadlines, time_passes, timeout=1, set_on_timeout=True)

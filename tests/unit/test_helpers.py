@@ -89,7 +89,7 @@ def test_equal_deadlines_are_kept_in_order(modules):
     """Two entries of the heap are compared by no more than deadline and number."""
     calls, references, end = [], [lambda: calls for _ in range(9)], time.monotonic_ns() + 10**8
     for reference in references:
-        modules._timers.timers.add(end, calls.append, reference)
+        modules._timers.timers.events.add(end, calls.append, reference)
     until(lambda: len(calls) == len(references))
     assert calls == references
 
@@ -218,7 +218,7 @@ def test_a_timer_that_raises_ends_no_thread(modules, Event, caplog):
     def fails(reference):
         raise ValueError("a bad timer")
 
-    modules._timers.timers.add(0, fails, weakref.ref(fails))
+    modules._timers.timers.events.add(0, fails, weakref.ref(fails))
     until(Event(0.01, set_on_timeout=True).is_set)
     assert "a bad timer" in caplog.text
 

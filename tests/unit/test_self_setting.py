@@ -39,7 +39,7 @@ def test_the_default_timeout_will_do(core):
 
 def test_without_an_end_nothing_sets_it(Event, modules, monkeypatch):
     added = []
-    monkeypatch.setattr(modules._notify.timers, "add", lambda *entry: added.append(entry))
+    monkeypatch.setattr(modules._notify.timers.events, "add", lambda *entry: added.append(entry))
     event = Event(inf, set_on_timeout=True)
     event.add_callback(print)
     assert event.wait(0.01) is False and not added

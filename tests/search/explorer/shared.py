@@ -275,6 +275,10 @@ class Timers:
         return self
 
     @property
+    def events(self):
+        return self
+
+    @property
     def life(self):
         return self  # as if the thread ran
 
