@@ -261,25 +261,30 @@ def child_environment(core="c", **settings):
 RUN = "import sys; exec(compile(sys.argv.pop(2), sys.argv.pop(1), 'exec'))"
 
 
-def command(program):
-    """Return the arguments by which Python runs *program*: a text, or a function, whose body runs as if it were a module."""
-    return ["-c", RUN, inspect.getfile(program), body(program)] if callable(program) else ["-c", dedent(program)]
+def command(program, before=""):
+    """Return the arguments by which Python runs *program*: a text, or a function, whose body runs as if it were a module.
+
+    The text *before* runs first. It defines the parameters of the function.
+    """
+    if callable(program):
+        return ["-c", RUN, inspect.getfile(program), body(program, before)]
+    return ["-c", dedent(program)]
 
 
-def body(function):
-    """Return the source of the body of *function*, each line at its place in the file."""
+def body(function, before=""):
+    """Return the source of the body of *function*, each line at its place in the file, after a few lines *before*."""
     lines, first = inspect.getsourcelines(function)
     start = ast.parse(dedent("".join(lines))).body[0].body[0].lineno - 1
-    return "\n" * (first + start - 2) + "if True:\n" + "".join(lines[start:])
+    return before + "\n" * max(first + start - 2 - before.count("\n"), 1) + "if True:\n" + "".join(lines[start:])
 
 
-def python(program, core="c", *arguments, timeout=TIMEOUT, **environment):
+def python(program, core="c", *arguments, before="", timeout=TIMEOUT, **environment):
     """Run *program*, the body of a function or a text, in a new interpreter over *core*; return what it printed.
 
     It may import this module, too. Whatever it writes to stderr fails the test.
     """
     done = subprocess.run(
-        [sys.executable, "-W", "error", *command(program), *map(str, arguments)],
+        [sys.executable, "-W", "error", *command(program, before), *map(str, arguments)],
         env=child_environment(core, **environment),
         capture_output=True,
         text=True,

@@ -269,29 +269,31 @@ def test_the_last_finalizers_may_do_more(core, call):
     finalized(python(program, core, call), "done")
 
 
-INTERPRETERS = """
-import _interpreters as interpreters
-script = '''
-import time
-from fastevent import Event
-calls, events = [], [Event(timeout, set_on_timeout=True) for timeout in (0.01, 0.01, 300)]
-for event in events:
-    event.add_callback(calls.append)
-while len(calls) < 2:
-    time.sleep(0.001)
-'''
-for kind in ["isolated", "legacy"] * 5:
-    name = interpreters.create(kind)
-    failure = interpreters.exec(name, script)
-    assert failure is None, failure
-    interpreters.destroy(name)
-"""
-
-
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="no interpreters that may end with a thread of this kind")
 def test_the_helpers_end_with_their_subinterpreter(core):
-    python(INTERPRETERS, core)
-    python("from fastevent import Event\nevent = Event(3600, set_on_timeout=True)\n" + INTERPRETERS, core)
+    def program():
+        import _interpreters as interpreters
+        from helpers import body
+
+        def script():
+            import time
+
+            from fastevent import Event
+
+            calls, events = [], [Event(timeout, set_on_timeout=True) for timeout in (0.01, 0.01, 300)]
+            for event in events:
+                event.add_callback(calls.append)
+            while len(calls) < 2:
+                time.sleep(0.001)
+
+        for kind in ["isolated", "legacy"] * 5:
+            name = interpreters.create(kind)
+            failure = interpreters.exec(name, body(script))
+            assert failure is None, failure
+            interpreters.destroy(name)
+
+    python(program, core)
+    python(program, core, before="from fastevent import Event\nevent = Event(3600, set_on_timeout=True)\n")
 
 
 def test_a_helper_that_starts_at_exit_ends(core):

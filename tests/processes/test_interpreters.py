@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from helpers import CORE_SWITCH, TIMEOUT, python
+from helpers import CORE_SWITCH, TIMEOUT, body, python
 
 
 @pytest.mark.parametrize("timeout", [[], [1000]])
@@ -52,81 +52,68 @@ def test_events_in_cycles_and_globals_at_exit(core):
     assert python(program, core) == ""
 
 
-SUBINTERPRETERS = """
-    import sys, threading
-    try:
-        import _interpreters as interpreters
-        create, run = interpreters.create, interpreters.exec
-    except ImportError:
-        import _xxsubinterpreters as interpreters
-        create, run = interpreters.create, interpreters.run_string
-    script = '''if True:
-        import threading
-        import fastevent
-        event = fastevent.Event(timeout=100)
-        thread = threading.Thread(target=event.wait)
-        thread.start()
-        event.set()
-        thread.join()
-        assert event.flag and event.is_set() and not event.check_timeout()
-        event.clear()
-        assert not event.wait(0.001)
-        assert fastevent.IMPLEMENTATION == "%s", fastevent.IMPLEMENTATION
-    '''
-    def one(implementation, *arguments, **options):
-        name = create(*arguments, **options)
-        failure = run(name, script % implementation)
-        assert failure is None, failure
-        interpreters.destroy(name)
-"""
-
 on_cpython = pytest.mark.skipif(sys.implementation.name != "cpython", reason="CPython's subinterpreters")
 
 
 @on_cpython
 def test_subinterpreters_get_the_python_core(core):
     """A module made by Cython serves one interpreter of a process; the others get the other core, not an error."""
-    code = """
-    import fastevent
-    for _ in range(20):
-        one("python", **({} if sys.version_info >= (3, 12) else {"isolated": False}))  # those ran no threads
-    event = fastevent.Event()
-    event.set()
-    print(fastevent.IMPLEMENTATION, event.wait())
-    """
-    assert python(SUBINTERPRETERS + code, core, PYTHONWARNINGS="ignore") == f"{'c' if core == 'c' else 'python'} True\n"
+
+    def program():
+        import sys
+
+        from subinterpreters import use_events
+
+        import fastevent
+
+        for _ in range(20):
+            use_events("python", **({} if sys.version_info >= (3, 12) else {"isolated": False}))  # those ran no threads
+        event = fastevent.Event()
+        event.set()
+        print(fastevent.IMPLEMENTATION, event.wait())
+
+    assert python(program, core, PYTHONWARNINGS="ignore") == f"{'c' if core == 'c' else 'python'} True\n"
 
 
 @on_cpython
 def test_the_main_interpreter_may_come_second(core):
-    code = """
-    shares_the_gil = (["legacy"], {}) if sys.version_info >= (3, 13) else ([], {"isolated": False})
-    one(sys.argv[1], *shares_the_gil[0], **shares_the_gil[1])
-    import fastevent
-    event = fastevent.Event()
-    event.set()
-    print(fastevent.IMPLEMENTATION, event.wait())
-    """
-    assert python(SUBINTERPRETERS + code, core, "c" if core == "c" else "python", PYTHONWARNINGS="ignore") == "python True\n"
+    def program():
+        import sys
+
+        from subinterpreters import use_events
+
+        shares_the_gil = (["legacy"], {}) if sys.version_info >= (3, 13) else ([], {"isolated": False})
+        use_events(sys.argv[1], *shares_the_gil[0], **shares_the_gil[1])
+        import fastevent
+
+        event = fastevent.Event()
+        event.set()
+        print(fastevent.IMPLEMENTATION, event.wait())
+
+    assert python(program, core, "c" if core == "c" else "python", PYTHONWARNINGS="ignore") == "python True\n"
 
 
 @pytest.mark.skipif(sys.version_info < (3, 14) or sys.implementation.name != "cpython", reason="no pool of interpreters")
 def test_a_shared_event_reaches_another_interpreter(core, tmp_path):
-    program = tmp_path / "program.py"  # the interpreters of the pool import it
-    program.write_text(
-        "import threading\n"
-        "from concurrent.futures import InterpreterPoolExecutor\n"
-        "from fastevent import SharedEvent\n"
-        "def work(cancel):\n"
-        "    return cancel.wait(60), cancel.reason\n"
-        "if __name__ == '__main__':\n"
-        "    with InterpreterPoolExecutor(1) as pool, SharedEvent() as cancel:\n"
-        "        result = pool.submit(work, cancel)\n"
-        "        threading.Timer(0.1, cancel.set, ['why']).start()\n"
-        "        print(result.result())\n"
-    )
+    def program():
+        import threading
+        from concurrent.futures import InterpreterPoolExecutor
+
+        from fastevent import SharedEvent
+
+        def work(cancel):
+            return cancel.wait(60), cancel.reason
+
+        if __name__ == "__main__":
+            with InterpreterPoolExecutor(1) as pool, SharedEvent() as cancel:
+                result = pool.submit(work, cancel)
+                threading.Timer(0.1, cancel.set, ["why"]).start()
+                print(result.result())
+
+    file = tmp_path / "program.py"  # the interpreters of the pool import it
+    file.write_text(body(program))
     environment = {**os.environ, **CORE_SWITCH[core]}
-    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=TIMEOUT, env=environment)
+    done = subprocess.run([sys.executable, file], capture_output=True, text=True, timeout=TIMEOUT, env=environment)
     assert (done.stdout, done.stderr) == ("(True, 'why')\n", "")
 
 
@@ -139,16 +126,22 @@ def test_an_interpreter_that_has_ended_is_named(core):
         import sys
         from concurrent import interpreters
 
+        from helpers import body
+
+        def makes_events(path, tickets):
+            import pickle
+            import sys
+
+            sys.path[:] = path.split("\0")
+            from fastevent import SharedEvent
+
+            events = [SharedEvent(), SharedEvent()]
+            for event in events:
+                tickets.put(pickle.dumps(event))
+
         interpreter, tickets = interpreters.create(), interpreters.create_queue()
         interpreter.prepare_main(tickets=tickets, path="\0".join(sys.path))
-        interpreter.exec(
-            "import pickle, sys\n"
-            "sys.path[:] = path.split(chr(0))\n"
-            "from fastevent import SharedEvent\n"
-            "events = [SharedEvent(), SharedEvent()]\n"
-            "for event in events:\n"
-            "    tickets.put(pickle.dumps(event))\n"
-        )
+        interpreter.exec(body(makes_events))
         held, late = pickle.loads(tickets.get()), tickets.get()
         assert not held.wait(0.2)
         interpreter.close()

@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from helpers import CORE_SWITCH, TIMEOUT, SignalAtLine, Threads, python, until
+from helpers import TIMEOUT, SignalAtLine, Threads, child_environment, command, python, until
 
 # `with event:`
 
@@ -102,19 +102,21 @@ def test_a_second_ctrl_c_interrupts(Event):
 
 @pytest.mark.parametrize("first", ["SIGTERM", "SIGINT"])
 def test_a_second_sigterm_ends_the_process(core, first):
-    code = f"""
-    import signal
-    from fastevent import Event
-    event = Event()
-    with event.set_on_signals():
-        signal.raise_signal(signal.{first})
-        print(event.reason, flush=True)
-        signal.raise_signal(signal.SIGTERM)
-        print("still here")
-    """
-    environment = {**os.environ, **CORE_SWITCH[core]}
-    program = [sys.executable, "-c", "if True:" + code]
-    done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
+    def program():
+        import signal
+        import sys
+
+        from fastevent import Event
+
+        event = Event()
+        with event.set_on_signals():
+            signal.raise_signal(signal.Signals[sys.argv[1]])
+            print(event.reason, flush=True)
+            signal.raise_signal(signal.SIGTERM)
+            print("still here")
+
+    run = [sys.executable, *command(program), first]
+    done = subprocess.run(run, env=child_environment(core), capture_output=True, text=True, timeout=TIMEOUT)
     assert (done.stdout, done.stderr) == (f"{first}\n", "")
     assert done.returncode == (-signal.SIGTERM if os.name == "posix" else 3)  # Microsoft's C library exits so
 
