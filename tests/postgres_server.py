@@ -92,8 +92,8 @@ class Server:
             return cursor.fetchall() if cursor.description else []
 
     def program(self):
-        """Return the beginning of a program, with `events`; its argument is the prefix."""
-        beginning = "import os, sys\nfrom fastevent.postgres import PostgresEvents\n"
+        """Return what comes before a program, for its parameter `events`; its argument is the prefix."""
+        beginning = "import sys\nfrom fastevent.postgres import PostgresEvents\n"
         return beginning + f"events = PostgresEvents({self.client()!r}, prefix=sys.argv[1])\n"
 
     def put(self, prefix, name, state):

@@ -58,8 +58,8 @@ class Server:
         return redis.Redis(host="127.0.0.1", **{"port": self.port, **options})
 
     def program(self):
-        """Return the beginning of a program, with `events`; its argument is the prefix."""
-        beginning = "import os, sys\nimport redis\nfrom fastevent.redis import RedisEvents\n"
+        """Return what comes before a program, for its parameter `events`; its argument is the prefix."""
+        beginning = "import sys\nimport redis\nfrom fastevent.redis import RedisEvents\n"
         return beginning + f"events = RedisEvents(redis.Redis(port={self.port}), prefix=sys.argv[1])\n"
 
     def put(self, prefix, name, state):

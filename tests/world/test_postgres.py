@@ -293,30 +293,38 @@ def test_behind_a_pooler_it_looks(bridge, pooler, caplog):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_child_leaves_its_parents_connections_open(core, server, prefix):
-    program = """
-import gc, time
-from fastevent import _session
+    def program(events):
+        import gc
+        import os
+        import sys
+        import time
 
-held = [events.event(str(number)) for number in range(3)]
-assert events.connected.wait(60)
-stays = _session.ConnectedHelper.ask_to_end
-_session.ConnectedHelper.ask_to_end = lambda self: None  # as if the threads could not be ended before the fork
-before = [thread.session.connection.connection.info.backend_pid for thread in (events._link.listener, events._link.keeper)]
-for _ in range(3):
-    pid = os.fork()
-    if pid == 0:
-        gc.collect()
-        held[0].set("child")
+        from fastevent import _session
+
+        def backends():
+            threads = events._link.listener, events._link.keeper
+            return [thread.session.connection.connection.info.backend_pid for thread in threads]
+
+        held = [events.event(str(number)) for number in range(3)]
         assert events.connected.wait(60)
-        del held, events
-        gc.collect()
-        sys.exit()
-    assert os.waitpid(pid, 0)[1] == 0
-assert held[0].wait(60) and events.connected.wait(60)
-time.sleep(0.5)
-after = [thread.session.connection.connection.info.backend_pid for thread in (events._link.listener, events._link.keeper)]
-assert before == after, (before, after)
-_session.ConnectedHelper.ask_to_end = stays
-print("done")
-"""
-    assert python(server.program() + program, core, prefix) == "done\n"
+        stays = _session.ConnectedHelper.ask_to_end
+        _session.ConnectedHelper.ask_to_end = lambda self: None  # as if the threads could not be ended before the fork
+        before = backends()
+        for _ in range(3):
+            pid = os.fork()
+            if pid == 0:
+                gc.collect()
+                held[0].set("child")
+                assert events.connected.wait(60)
+                del held, events
+                gc.collect()
+                sys.exit()
+            assert os.waitpid(pid, 0)[1] == 0
+        assert held[0].wait(60) and events.connected.wait(60)
+        time.sleep(0.5)
+        after = backends()
+        assert before == after, (before, after)
+        _session.ConnectedHelper.ask_to_end = stays
+        print("done")
+
+    assert python(program, core, prefix, before=server.program()) == "done\n"

@@ -256,26 +256,26 @@ def test_keys_of_other_types_set_nothing(bridge, server, prefix, caplog):
 # The exit
 
 
-STUCK = """
-import logging
-import time
-import redis
-from fastevent.redis import RedisEvents
-
-logging.disable()
-
-class Stuck(redis.Connection):
-    def connect(self):
-        time.sleep(1000)
-
-events = RedisEvents(redis.Redis(connection_pool=redis.ConnectionPool(connection_class=Stuck)))
-events.event("run").set("why")
-"""
-
-
 def test_exit_with_a_client_that_is_stuck(core):
+    def program():
+        import logging
+        import time
+
+        import redis
+
+        from fastevent.redis import RedisEvents
+
+        logging.disable()
+
+        class Stuck(redis.Connection):
+            def connect(self):
+                time.sleep(1000)
+
+        events = RedisEvents(redis.Redis(connection_pool=redis.ConnectionPool(connection_class=Stuck)))
+        events.event("run").set("why")
+
     start = time.monotonic()
-    python(STUCK, core)
+    python(program, core)
     assert time.monotonic() - start < 15
 
 
@@ -354,14 +354,7 @@ def test_the_example_reaches_a_pool(core, own_server):
     assert end(work) == "".join(f"stage {number} cancelled: the data is wrong\n" for number in range(3))
 
 
-ENGINE = """
-import sys, tempfile, threading
-from pathlib import Path
-import redis
-from ddeutil.workflow import Workflow
-from fastevent.redis import RedisEvents
-
-PIPELINE = '''
+PIPELINE = """
 nightly:
   type: Workflow
   jobs:
@@ -371,21 +364,29 @@ nightly:
           foreach: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
           stages:
             - {name: batch, run: "import time; time.sleep(0.5)"}
-'''
-
-with tempfile.TemporaryDirectory() as folder, RedisEvents(redis.Redis(port=int(sys.argv[1]))) as events:
-    Path(folder, "pipeline.yml").write_text(PIPELINE)
-    cancel = events.event("run/42")
-    workflow = Workflow.from_conf("nightly", extras={"conf_path": Path(folder)})
-    print("running", flush=True)
-    print(workflow.execute(params={}, event=cancel).status.name, cancel.reason)
 """
 
 
-def test_a_run_of_the_engine_is_cancelled(core, own_server, bridge):
+def test_a_run_of_the_engine_is_cancelled(core, own_server, bridge, tmp_path):
+    def program():
+        import sys
+        from pathlib import Path
+
+        import redis
+
+        from ddeutil.workflow import Workflow
+        from fastevent.redis import RedisEvents
+
+        with RedisEvents(redis.Redis(port=int(sys.argv[1]))) as events:
+            cancel = events.event("run/42")
+            workflow = Workflow.from_conf("nightly", extras={"conf_path": Path(sys.argv[2])})
+            print("running", flush=True)
+            print(workflow.execute(params={}, event=cancel).status.name, cancel.reason)
+
     pytest.importorskip("ddeutil.workflow.workflow", reason="the engine is not installed")
+    (tmp_path / "pipeline.yml").write_text(PIPELINE)
     server = own_server()
-    work = start(core, server, "-c", ENGINE, str(server.port))
+    work = start(core, server, *command(program), str(server.port), str(tmp_path))
     assert work.stdout.readline() == "running\n"
     time.sleep(0.5)
     bridge(server.client(), prefix="fastevent:").event("run/42").set("the data is wrong")

@@ -199,101 +199,117 @@ def test_set_and_drop_is_sent(bridge_module, Events, server, bridge, prefix):
     assert time.monotonic() - start < bridge_module.REREAD / 2
 
 
-@pytest.mark.parametrize("ending", ["", "sys.exit()", "import atexit; atexit.register(events.event('late').set, 'why')"])
+@pytest.mark.parametrize("ending", ["the end", "sys.exit()", "late"])
 def test_set_and_exit(core, server, bridge, prefix, ending):
+    def program(events):
+        import atexit
+        import sys
+
+        events.event("run").set("why")
+        if sys.argv[2] == "late":
+            atexit.register(events.event("late").set, "why")
+        if sys.argv[2] == "sys.exit()":
+            sys.exit()
+
     there = bridge()
-    names = ["run", "late"] if "late" in ending else ["run"]
-    waiting = [there.event(name) for name in names]
-    python(f"{server.program()}\nevents.event('run').set('why')\n{ending}", core, prefix)
+    waiting = [there.event(name) for name in (["run", "late"] if ending == "late" else ["run"])]
+    python(program, core, prefix, ending, before=server.program())
     assert all(event.wait(TIMEOUT) and event.reason == "why" for event in waiting)
 
 
 def test_exit_with_the_server_away(core, own_server):
+    def program(events):
+        import logging
+
+        from fastevent import _bridge
+
+        _bridge.FLUSH = 0.5
+        logging.disable()
+        events.event("run").set("why")
+
     server = own_server()
     server.kill()
     start = time.monotonic()
-    away = "sys.modules['fastevent._bridge'].FLUSH = 0.5\nimport logging\nlogging.disable()\nevents.event('run').set('why')"
-    python(server.program() + away, core, "test:")
+    python(program, core, "test:", before=server.program())
     assert time.monotonic() - start < TIMEOUT / 2
-
-
-CHILDREN = """
-import importlib
-
-context = importlib.import_module(sys.argv[2]).get_context("fork")
-for number in range(5):
-    process = context.Process(target=lambda name: events.event(name).set("why"), args=(f"run{number}",))
-    process.start()
-    process.join(60)
-"""
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.parametrize("package", ["multiprocessing", "billiard", "multiprocess"])
 def test_children_send_before_they_end(core, server, bridge, prefix, package):
+    def program(events):
+        import importlib
+        import sys
+
+        context = importlib.import_module(sys.argv[2]).get_context("fork")
+        for number in range(5):
+            process = context.Process(target=lambda name: events.event(name).set("why"), args=(f"run{number}",))
+            process.start()
+            process.join(60)
+
     pytest.importorskip(package)
     there = bridge()
     held = [there.event(f"run{number}") for number in range(5)]
-    python(server.program() + CHILDREN, core, prefix, package)
+    python(program, core, prefix, package, before=server.program())
     assert all(event.wait(TIMEOUT) for event in held)
-
-
-FORKS = """
-import gc, multiprocessing, time
-with events:
-    assert events.connected.wait(60)
-    pid = os.fork()
-    if pid == 0:
-        os._exit(events.connected.is_set())  # without an event it does not connect
-    assert os.waitpid(pid, 0)[1] == 0
-    before = events.event("before")
-    assert events.connected.wait(60)
-    pid = os.fork()
-    if pid == 0:
-        assert before.wait(60) and before.reason == "parent", before
-        assert events.connected.wait(60)
-        events.event("after").set("child")
-        sys.exit(0)
-    assert events.connected.is_set()
-    after = events.event("after")
-    before.set("parent")
-    assert after.wait(60) and after.reason == "child"
-    assert os.waitpid(pid, 0)[1] == 0
-    context = multiprocessing.get_context("fork")
-    for number in range(5):
-        process = context.Process(target=lambda: events.event(f"child {number}").set(number))
-        event = events.event(f"child {number}")
-        process.start()
-        process.join(60)
-        assert process.exitcode == 0 and event.wait(60) and event.reason == number
-print("done")
-"""
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.skipif(sys.implementation.name == "pypy", reason="PyPy crashes if a thread is started in a hook of fork()")
 def test_forked_children_have_their_own(core, server, prefix):
-    assert python(server.program() + FORKS, core, prefix) == "done\n"
+    def program(events):
+        import multiprocessing
+        import os
+        import sys
 
+        with events:
+            assert events.connected.wait(60)
+            pid = os.fork()
+            if pid == 0:
+                os._exit(events.connected.is_set())  # without an event it does not connect
+            assert os.waitpid(pid, 0)[1] == 0
+            before = events.event("before")
+            assert events.connected.wait(60)
+            pid = os.fork()
+            if pid == 0:
+                assert before.wait(60) and before.reason == "parent", before
+                assert events.connected.wait(60)
+                events.event("after").set("child")
+                sys.exit(0)
+            assert events.connected.is_set()
+            after = events.event("after")
+            before.set("parent")
+            assert after.wait(60) and after.reason == "child"
+            assert os.waitpid(pid, 0)[1] == 0
+            context = multiprocessing.get_context("fork")
+            for number in range(5):
+                event = events.event(f"child {number}")
+                process = context.Process(target=lambda name, number: events.event(name).set(number), args=(event.name, number))
+                process.start()
+                process.join(60)
+                assert process.exitcode == 0 and event.wait(60) and event.reason == number
+        print("done")
 
-LAST = """
-import multiprocessing, threading
-
-def sets_at_last():
-    event = events.event("run")
-    threading.Thread(target=lambda: [threading.main_thread().join(), event.set("at last")]).start()
-
-process = multiprocessing.get_context("fork").Process(target=sets_at_last)
-process.start()
-process.join(60)
-assert process.exitcode == 0
-"""
+    assert python(program, core, prefix, before=server.program()) == "done\n"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.skipif(sys.implementation.name == "pypy", reason="PyPy crashes if a thread is started in a hook of fork()")
 def test_a_thread_that_outlives_the_main_one_sets(core, server, bridge, prefix):
-    python(server.program() + LAST, core, prefix)
+    def program(events):
+        import multiprocessing
+        import threading
+
+        def sets_at_last():
+            event = events.event("run")
+            threading.Thread(target=lambda: [threading.main_thread().join(), event.set("at last")]).start()
+
+        process = multiprocessing.get_context("fork").Process(target=sets_at_last)
+        process.start()
+        process.join(60)
+        assert process.exitcode == 0
+
+    python(program, core, prefix, before=server.program())
     assert bridge().event("run").reason == "at last"
 
 

@@ -241,23 +241,28 @@ def test_a_server_that_is_stopped(fastevent, bridge_module, module, bridge, own_
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no SIGSTOP")
 def test_exit_with_a_server_that_is_stopped(core, own_server):
+    def program(events):
+        import logging
+        import os
+        import signal
+        import sys
+        import time
+
+        logging.disable()
+        event = events.event("run")
+        assert events.connected.wait(60)
+        os.kill(int(sys.argv[2]), signal.SIGUSR1)
+        time.sleep(1)
+        event.set("why")
+        print(time.time())
+
     server = own_server()
-    program = """
-import logging, time
-logging.disable()
-event = events.event("run")
-assert events.connected.wait(60)
-os.kill(int(sys.argv[2]), __import__("signal").SIGUSR1)
-time.sleep(1)
-event.set("why")
-print(time.time())
-"""
     stopped = threading.Event()
     before = signal.signal(signal.SIGUSR1, lambda *_: (server.signal(signal.SIGSTOP), stopped.set()))
     try:
         out = []
         with ThreadPoolExecutor(1) as pool:
-            done = pool.submit(python, server.program() + program, core, "test:", os.getpid())
+            done = pool.submit(python, program, core, "test:", os.getpid(), before=server.program())
             until(lambda: stopped.is_set() or done.done())  # in this thread, which handles the signal
             out.append(done.result())
     finally:
@@ -284,28 +289,28 @@ def test_ten_thousand_set_while_it_is_away(bridge, own_server):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.skipif(sys.implementation.name == "pypy", reason="PyPy crashes if a thread is started in a hook of fork()")
 def test_sixty_four_processes(core, own_server):
-    program = """
-import multiprocessing
+    def program(events):
+        import multiprocessing
 
-context = multiprocessing.get_context("fork")
-go = events.event("go")
+        context = multiprocessing.get_context("fork")
+        go = events.event("go")
 
-def work(number):
-    go.wait(60)
-    events.event(f"worker {number}").set(str(go.reason))
+        def work(number):
+            go.wait(60)
+            events.event(f"worker {number}").set(str(go.reason))
 
-workers = [context.Process(target=work, args=(number,)) for number in range(64)]
-for worker in workers:
-    worker.start()
-answers = [events.event(f"worker {number}") for number in range(64)]
-go.set("now")
-assert all(answer.wait(60) and answer.reason == "now" for answer in answers)
-for worker in workers:
-    worker.join(60)
-    assert worker.exitcode == 0
-print("done")
-"""
-    assert python(own_server().program() + program, core, "test:") == "done\n"
+        workers = [context.Process(target=work, args=(number,)) for number in range(64)]
+        for worker in workers:
+            worker.start()
+        answers = [events.event(f"worker {number}") for number in range(64)]
+        go.set("now")
+        assert all(answer.wait(60) and answer.reason == "now" for answer in answers)
+        for worker in workers:
+            worker.join(60)
+            assert worker.exitcode == 0
+        print("done")
+
+    assert python(program, core, "test:", before=own_server().program()) == "done\n"
 
 
 @pytest.mark.parametrize("junk", ["set", "[" * 50_000, "[]", '{"timed_out": true}', '"reason"', "x" * 1_000_000], ids=len)
