@@ -8,9 +8,10 @@ import sys
 import threading
 import zipfile
 from functools import partial
+from pathlib import Path
 
 import pytest
-from helpers import CORE_SWITCH, TIMEOUT, Threads, python, until_waiting
+from helpers import CORE_SWITCH, TIMEOUT, Threads, body, python, until_waiting
 
 DEFAULT = "WORKFLOW_CORE_EVENT_DEFAULT_TIMEOUT"
 NATIVE = threading.Event
@@ -318,24 +319,8 @@ def test_a_bad_default_timeout_prevents_the_patch(core):
 
 LINK = [] if sys.platform == "win32" else ["folder/link.py"]  # on Windows, making one is a right that not everybody has
 
-#: What a program can see of how it was started.
-PROBE = """
-import json, sys, threading
-main = sys.modules["__main__"]
-print(json.dumps({
-    "argv": sys.argv,
-    "path": sys.path,
-    "name": __name__,
-    "file": globals().get("__file__"),
-    "package": __package__,
-    "spec": __spec__ and [__spec__.name, __spec__.origin],
-    "loader": type(__loader__).__name__,
-    "code": (lambda: 0).__code__.co_filename,
-    "is_main": vars(main) is globals(),
-    "leftovers": sorted(name for name in globals() if not name.startswith("__")),
-}))
-sys.exit(int(sys.argv[1]))
-"""
+#: A program that shows how it was started.
+PROBE = Path(__file__).with_name("probe.py").read_text(encoding="utf-8")
 
 
 def start(core, *arguments, cwd=None, **environment):
@@ -390,8 +375,12 @@ def test_a_safe_path_stays_safe(core, programs, program):
 @pytest.mark.parametrize("as_module", [False, True])
 def test_a_whole_program(core, tmp_path, as_module):
     """Its threads, exit handlers and worker processes find its names, also after its last line."""
-    (tmp_path / "program.py").write_text("""if True:
-        import atexit, multiprocessing, pickle, threading
+
+    def program():
+        import atexit
+        import multiprocessing
+        import pickle
+        import threading
 
         class Job:
             def __call__(self):
@@ -413,10 +402,12 @@ def test_a_whole_program(core, tmp_path, as_module):
 
         if __name__ == "__main__":
             import fastevent
+
             atexit.register(lambda: print("exit", Job()()))
             threading.Thread(target=afterwards).start()
             print(threading.Event is fastevent.Event, flush=True)
-    """)
+
+    (tmp_path / "program.py").write_text(body(program))
     done = start(core, "-m", "fastevent", "run", *(["-m", "program"] if as_module else ["program.py"]), cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "True\njob\n0\nexit job\n"

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 from conftest import CORES
-from helpers import CORE_SWITCH, TIMEOUT, python, until
+from helpers import CORE_SWITCH, TIMEOUT, body, python, until
 
 
 def package_folder():
@@ -202,47 +202,52 @@ def test_a_tracer_sees_calls_of_events(Event):
     assert ("call", "work") in called and ("return", "work") in called
 
 
+def waits():
+    import os
+    import threading
+
+    import fastevent
+
+    event = fastevent.Event(timeout=60)
+    threading.Timer(0.05, event.set).start()
+    print(event.wait(), fastevent.IMPLEMENTATION, os.path.dirname(fastevent.__file__))
+
+
 def test_a_zipapp_without_the_pth_file(tmp_path):
     """The Python core runs inside the archive; an extension cannot be loaded from there, and is not looked for."""
     source = tmp_path / "app"
     shutil.copytree(package_folder(), source / "fastevent", ignore=shutil.ignore_patterns("__pycache__", "*.so", "*.pyd"))
-    (source / "__main__.py").write_text(
-        "import fastevent, threading\n"
-        "event = fastevent.Event(timeout=60)\n"
-        "threading.Timer(0.05, event.set).start()\n"
-        "print(event.wait(), fastevent.IMPLEMENTATION, 'app.pyz' in fastevent.__file__)\n"
-    )
+    (source / "__main__.py").write_text(body(waits))
     archive = tmp_path / "app.pyz"
     zipapp.create_archive(source, archive, compressed=True)
     done = subprocess.run([sys.executable, "-I", "-S", archive], capture_output=True, text=True, timeout=TIMEOUT)
-    assert (done.stdout, done.stderr, done.returncode) == ("True python True\n", "", 0)
+    assert (done.stdout, done.stderr, done.returncode) == (f"True python {archive / 'fastevent'}\n", "", 0)
 
 
 def test_pyinstaller(tmp_path):
     pytest.importorskip("PyInstaller", reason="make ecosystem installs it")
     program = tmp_path / "program.py"
-    program.write_text(
-        "import fastevent, threading\n"
-        "event = fastevent.Event(timeout=60)\n"
-        "threading.Timer(0.05, event.set).start()\n"
-        "print(event.wait(), fastevent.IMPLEMENTATION)\n"
-    )
+    program.write_text(body(waits))
     build = [sys.executable, "-m", "PyInstaller", "--log-level=ERROR", "--distpath", tmp_path, "--specpath", tmp_path]
     subprocess.run([*build, "--workpath", tmp_path / "work", program], check=True, timeout=600, cwd=tmp_path)
     for core in CORES:
         environment = {**os.environ, **CORE_SWITCH[core]}
         done = subprocess.run([tmp_path / "program/program"], capture_output=True, text=True, timeout=TIMEOUT, env=environment)
-        assert (done.stdout, done.stderr) == (f"True {'c' if core == 'c' else 'python'}\n", "")
+        assert (done.stdout.split()[:2], done.stderr) == (["True", "c" if core == "c" else "python"], "")
+
+
+def imports(monkey_first):
+    """Return the imports that come before a program under gevent."""
+    lines = ["from gevent import monkey; monkey.patch_all()\n", "import fastevent\n"]
+    return "".join(lines if monkey_first else reversed(lines)) + "import gevent\n"
 
 
 @pytest.mark.parametrize("monkey_first", [True, False])
 def test_gevent(core, monkey_first):
     """Polling works. Whether `wait()` lets the other greenlets run depends on the core and on which import came first."""
     pytest.importorskip("gevent", reason="make ecosystem installs it")
-    code = f"""if True:
-        {"from gevent import monkey; monkey.patch_all()" if monkey_first else "import fastevent"}
-        {"import fastevent" if monkey_first else "from gevent import monkey; monkey.patch_all()"}
-        import gevent, threading
+
+    def program(fastevent, gevent):
         polled, event = [], fastevent.Event()
 
         def polls():
@@ -262,82 +267,86 @@ def test_gevent(core, monkey_first):
         assert done.wait(0.3) is False
         print("others ran" if len(ticks) > before + 1 else "others stood still")
         ticker.join()
-    """
+
     cooperates = core == "py" and monkey_first
-    assert python(code, core) == ("others ran\n" if cooperates else "others stood still\n")
+    assert python(program, core, before=imports(monkey_first)) == ("others ran\n" if cooperates else "others stood still\n")
 
 
 @pytest.mark.parametrize("monkey_first", [True, False])
 def test_self_setting_events_under_gevent(core, monkey_first):
     """Native threads keep its deadline and call its callbacks; wait() returns at the deadline in any greenlet."""
     pytest.importorskip("gevent", reason="make ecosystem installs it")
-    code = f"""
-    {"from gevent import monkey; monkey.patch_all()" if monkey_first else "import fastevent"}
-    {"import fastevent" if monkey_first else "from gevent import monkey; monkey.patch_all()"}
-    import gevent, time
-    calls, event = [], fastevent.Event(0.05, set_on_timeout=True)
-    child = event.child()
-    child.add_callback(lambda event: calls.append(gevent.monkey.get_original("_thread", "get_ident")()))
-    waits = [gevent.spawn(event.wait), gevent.spawn(child.wait, 60), gevent.spawn(fastevent.wait_any, [child])]
-    gevent.joinall(waits, timeout=60)
-    assert [greenlet.value for greenlet in waits] == [True, True, [child]], waits
-    assert time.monotonic_ns() >= event._fe_period().deadline and event.check_timeout()
-    end = time.monotonic() + 60
-    while not calls and time.monotonic() < end:
-        gevent.sleep(0.001)
-    assert calls and calls[0] != gevent.monkey.get_original("_thread", "get_ident")()
-    event.clear()
-    while not event.is_set() and time.monotonic() < end:
-        gevent.sleep(0.001)  # polling works, too
-    assert event.is_set()
-    """
-    python(code, core)
+
+    def program(fastevent, gevent):
+        import time
+
+        calls, event = [], fastevent.Event(0.05, set_on_timeout=True)
+        child = event.child()
+        child.add_callback(lambda event: calls.append(gevent.monkey.get_original("_thread", "get_ident")()))
+        waits = [gevent.spawn(event.wait), gevent.spawn(child.wait, 60), gevent.spawn(fastevent.wait_any, [child])]
+        gevent.joinall(waits, timeout=60)
+        assert [greenlet.value for greenlet in waits] == [True, True, [child]], waits
+        assert time.monotonic_ns() >= event._fe_period().deadline and event.check_timeout()
+        end = time.monotonic() + 60
+        while not calls and time.monotonic() < end:
+            gevent.sleep(0.001)
+        assert calls and calls[0] != gevent.monkey.get_original("_thread", "get_ident")()
+        event.clear()
+        while not event.is_set() and time.monotonic() < end:
+            gevent.sleep(0.001)  # polling works, too
+        assert event.is_set()
+
+    python(program, core, before=imports(monkey_first))
 
 
 @pytest.mark.parametrize("caller", ["greenlet", "helper"])
 def test_a_block_under_gevent_waits_for_the_call(core, caller):
     pytest.importorskip("gevent", reason="make ecosystem installs it")
-    code = f"""
-    from gevent import monkey; monkey.patch_all()
-    import gevent, fastevent
-    calls = []
-    event = fastevent.Event(0.01, set_on_timeout={caller == "helper"})
-    with event.callback(lambda: (calls.append("begins"), gevent.sleep(0.2), calls.append("ends"))):
-        greenlet = gevent.spawn(event.set) if {caller == "greenlet"} else None
-        while not calls:
-            gevent.sleep(0.001)
-    assert calls == ["begins", "ends"], calls
-    """
-    python(code, core)
+
+    def program(fastevent, gevent):
+        import sys
+
+        calls, caller = [], sys.argv[1]
+        event = fastevent.Event(0.01, set_on_timeout=caller == "helper")
+        with event.callback(lambda: (calls.append("begins"), gevent.sleep(0.2), calls.append("ends"))):
+            _greenlet = gevent.spawn(event.set) if caller == "greenlet" else None
+            while not calls:
+                gevent.sleep(0.001)
+        assert calls == ["begins", "ends"], calls
+
+    python(program, core, caller, before=imports(monkey_first=True))
 
 
-#: What servers serve: their class of events, once one was waited for.
-SERVED = """
-import asyncio, threading
-try:
-    import celery
-except ImportError:
-    celery = None
+def served():
+    """What servers serve: their class of events, once one was waited for."""
+    import asyncio
+    import threading
 
-def answer():
-    event = threading.Event()
-    threading.Timer(0.01, event.set).start()
-    return f"{event.wait(60)} {type(event).__module__}"
+    try:
+        import celery
+    except ImportError:
+        celery = None
 
-def wsgi(environ, start_response):
-    start_response("200 OK", [])
-    return [answer().encode()]
+    def answer():
+        event = threading.Event()
+        threading.Timer(0.01, event.set).start()
+        return f"{event.wait(60)} {type(event).__module__}"
 
-async def asgi(scope, receive, send):
-    if scope["type"] == "http":
-        await send({"type": "http.response.start", "status": 200})
-        await send({"type": "http.response.body", "body": (await asyncio.to_thread(answer)).encode()})
+    def wsgi(environ, start_response):
+        start_response("200 OK", [])
+        return [answer().encode()]
 
-if celery:
-    tasks = celery.Celery("served", broker="filesystem://", backend="file://.")
-    tasks.conf.broker_transport_options = dict.fromkeys(["data_folder_in", "data_folder_out", "control_folder"], ".")
-    task = tasks.task(answer)
-"""
+    async def asgi(scope, receive, send):
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200})
+            await send({"type": "http.response.body", "body": (await asyncio.to_thread(answer)).encode()})
+
+    if celery:
+        tasks = celery.Celery("served", broker="filesystem://", backend="file://.")
+        tasks.conf.broker_transport_options = dict.fromkeys(["data_folder_in", "data_folder_out", "control_folder"], ".")
+        task = tasks.task(answer)
+        assert task
+
 
 SERVERS = {
     "celery": ["-A", "served", "worker", "--concurrency", "2"],
@@ -380,7 +389,7 @@ def used(name, folder, *run, **switch):
 def test_servers_under_the_patch(core, name, tmp_path):
     """They start, serve, and end as without it."""
     pytest.importorskip(name, reason="make ecosystem installs it")
-    (tmp_path / "served.py").write_text(SERVED)
+    (tmp_path / "served.py").write_text(body(served))
     answer, code = used(name, tmp_path)
     assert answer == "True threading"
     assert used(name, tmp_path, "-m", "fastevent", "run", **CORE_SWITCH[core]) == ("True fastevent", code)

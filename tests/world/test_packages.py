@@ -2,7 +2,6 @@
 
 import dataclasses
 import gc
-import inspect
 import sys
 import threading
 import typing
@@ -14,77 +13,85 @@ import dacite
 import injector
 import pytest
 import typeguard
-from helpers import python
+from helpers import body, python
 from pubsub import pub
 
 for_cpython = pytest.mark.skipif(sys.implementation.name != "cpython", reason="the package is for CPython alone")
 
 # Clocks. They run in a new interpreter, because freezegun looks for what it replaces in `sys.modules`.
 
-TOOLS = {
-    "freezegun": """
-        import freezegun
-        jump = freezegun.freeze_time("2024-01-01", real_asyncio=True).start().tick
-    """,
-    "time_machine": """
-        import time_machine
-        jump = time_machine.travel("2024-01-01", tick=False).start().shift
-    """,
-    "mock": """
-        from unittest import mock
-        seconds = mock.patch("time.monotonic", return_value=100.0).start()
-        nanoseconds = mock.patch("time.monotonic_ns", return_value=100 * 10**9).start()
 
-        def jump(by):
-            seconds.return_value += by
-            nanoseconds.return_value += by * 10**9
-    """,
-}
+def freezegun():
+    import freezegun
 
-WAITS = """
-def takes(seconds, answer, call):
-    start = real()
-    assert call() == answer, call
-    took = (real() - start) / 1e9
-    assert seconds <= took < seconds + 30, (call, took)
+    jump = freezegun.freeze_time("2024-01-01", real_asyncio=True).start().tick
+    assert jump
 
-event = Event(3600)
-jump(7200)
-for event in event, old:
-    assert not event.check_timeout() and event.status().elapsed < 1000 and event.remaining() > 2600, event
-takes(0.02, False, lambda: Event().wait(0.02))
-takes(0.02, False, lambda: Event(0.02).wait())
-takes(0.02, True, lambda: Event(0.02, set_on_timeout=True).wait())
-takes(0.02, True, lambda: Event(parents=[Event(0.02, set_on_timeout=True)]).wait())  # set by the thread that keeps deadlines
-takes(0.02, [], lambda: wait_any([Event()], 0.02))
-takes(0.02, False, lambda: wait_all([Event()], 0.02))
-takes(0.04, [(0, 0), (1, 1), (2, 2)], lambda: list(zip(range(3), Event().ticks(0.02))))
-if jump.__module__ != "__main__":  # asyncio itself stands still where time.monotonic() is mocked
-    takes(0.02, False, lambda: asyncio.run(Event().wait_async(0.02)))
-    takes(0.02, True, lambda: asyncio.run(Event(0.02, set_on_timeout=True).wait_async()))
-print("done")
-"""
+
+def time_machine():
+    import time_machine
+
+    jump = time_machine.travel("2024-01-01", tick=False).start().shift
+    assert jump
+
+
+def mock():
+    from unittest import mock
+
+    seconds = mock.patch("time.monotonic", return_value=100.0).start()
+    nanoseconds = mock.patch("time.monotonic_ns", return_value=100 * 10**9).start()
+
+    def jump(by):
+        seconds.return_value += by
+        nanoseconds.return_value += by * 10**9
 
 
 @pytest.mark.parametrize(
     ("tool", "imported"),
     [
-        ("freezegun", "before"),
-        ("freezegun", "within"),
-        pytest.param("time_machine", "before", marks=for_cpython),
-        ("mock", "within"),
+        (freezegun, "before"),
+        (freezegun, "within"),
+        pytest.param(time_machine, "before", marks=for_cpython),
+        (mock, "within"),
     ],
 )
 def test_frozen_clocks_change_no_wait(core, tool, imported):
-    freeze = inspect.cleandoc(TOOLS[tool])
-    use = "from fastevent import Event, wait_all, wait_any; old = Event(3600)"
+    def program(Event, jump, old, real):
+        import asyncio
+
+        from fastevent import wait_all, wait_any
+
+        def takes(seconds, answer, call):
+            start = real()
+            assert call() == answer, call
+            took = (real() - start) / 1e9
+            assert seconds <= took < seconds + 30, (call, took)
+
+        new = Event(3600)
+        jump(7200)
+        for event in new, old:
+            assert not event.check_timeout() and event.status().elapsed < 1000 and event.remaining() > 2600, event
+        takes(0.02, False, lambda: Event().wait(0.02))
+        takes(0.02, False, lambda: Event(0.02).wait())
+        takes(0.02, True, lambda: Event(0.02, set_on_timeout=True).wait())
+        takes(
+            0.02, True, lambda: Event(parents=[Event(0.02, set_on_timeout=True)]).wait()
+        )  # by the thread that keeps deadlines
+        takes(0.02, [], lambda: wait_any([Event()], 0.02))
+        takes(0.02, False, lambda: wait_all([Event()], 0.02))
+        takes(0.04, [(0, 0), (1, 1), (2, 2)], lambda: list(zip(range(3), Event().ticks(0.02), strict=False)))
+        if jump.__module__ != "__main__":  # asyncio itself stands still where time.monotonic() is mocked
+            takes(0.02, False, lambda: asyncio.run(Event().wait_async(0.02)))
+            takes(0.02, True, lambda: asyncio.run(Event(0.02, set_on_timeout=True).wait_async()))
+        print("done")
+
+    use = "from fastevent import Event; old = Event(3600)\n"
     lines = [
-        "import asyncio, functools, time",
-        "real = functools.partial(time.monotonic_ns)  # no tool knows this object",
-        *((use, freeze) if imported == "before" else (freeze, use)),
-        WAITS,
+        "import asyncio, functools, time\n",
+        "real = functools.partial(time.monotonic_ns)\n",  # no tool knows this object
+        *((use, body(tool)) if imported == "before" else (body(tool), use)),
     ]
-    assert python("\n".join(lines), core) == "done\n"
+    assert python(program, core, before="".join(lines)) == "done\n"
 
 
 # Annotations
@@ -225,7 +232,7 @@ def test_dill(core):
 # Green threads, in a new interpreter, because nothing takes eventlet's monkey patching back.
 
 
-def under_eventlet(core, before, code):
+def under_eventlet(core, before, program):
     lines = [
         "import contextlib, io, threading, warnings",
         "warnings.simplefilter('ignore')  # eventlet announces its end",
@@ -234,16 +241,17 @@ def under_eventlet(core, before, code):
         "with contextlib.redirect_stderr(io.StringIO()):  # and names locks that were made before",
         "    eventlet.monkey_patch()",
         "import fastevent",
-        inspect.cleandoc(code),
+        "",
     ]
-    return python("\n".join(lines), core)
+    return python(program, core, before="\n".join(lines))
 
 
 @for_cpython
 @pytest.mark.parametrize("before", ["", "import fastevent"])
 def test_eventlet(core, before):
     """Polls and deadlines work. Waits of green threads, and so the patch, need the Python core, imported afterwards."""
-    code = """
+
+    def program(eventlet, fastevent, threading):
         polled, calls, event = [], [], fastevent.Event()
 
         def polls():
@@ -279,16 +287,17 @@ def test_eventlet(core, before):
         for thread in threads:
             thread.join()
         print(answers, isinstance(event, fastevent.Event))
-    """
+
     works = core == "py" and not before
     expected = "others ran\n[True] True\n" if works else "others stood still\nrefused\n[True] False\n"
-    assert under_eventlet(core, before, code) == expected
+    assert under_eventlet(core, before, program) == expected
 
 
 @for_cpython
 def test_eventlet_after_the_patch(core):
     """The first wait that would stop all green threads is refused: that of a thread which starts another one."""
-    code = """
+
+    def program(fastevent, threading):
         started = []
         try:
             threading.Thread(target=started.append, args=[1]).start()
@@ -299,6 +308,6 @@ def test_eventlet_after_the_patch(core):
         thread.start()
         thread.join()
         print(started, fastevent.Event().wait(0.001))
-    """
+
     before = "import fastevent; fastevent.patch_threading()"
-    assert under_eventlet(core, before, code) == "refused\n[1, 2] False\n"
+    assert under_eventlet(core, before, program) == "refused\n[1, 2] False\n"
