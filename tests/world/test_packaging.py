@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import CORES
-from helpers import ROOT
+from helpers import ROOT, command
 
 ENGINE = "ddeutil-workflow==0.0.86"
 
@@ -145,16 +145,20 @@ def test_links_of_the_readme_lead_into_the_repository():
 
 @pytest.mark.parametrize("kind", ["c", "py"])
 def test_an_installed_wheel_works_by_both_import_paths(wheels, kind, environment):
-    install, python = environment
-    install("--no-deps", wheels[kind])
-    code = """if True:
-        import sys, fastevent, ddeutil.workflow.event as documented
+    def program():
+        import sys
+
+        import ddeutil.workflow.event as documented
+        import fastevent
         from ddeutil.workflow.event import Event, check_interval, default_timeout
+
         assert Event is fastevent.Event and documented.default_timeout is fastevent.default_timeout
         assert sys.path[-1].endswith("_namespace")
         print(fastevent.IMPLEMENTATION, default_timeout(), check_interval())
-    """
-    assert python("-c", code) == f"{'c' if kind == 'c' else 'python'} 300.0 0.1\n"
+
+    install, python = environment
+    install("--no-deps", wheels[kind])
+    assert python(*command(program)) == f"{'c' if kind == 'c' else 'python'} 300.0 0.1\n"
     if kind == "c":
         assert python("-c", "import fastevent; print(fastevent.IMPLEMENTATION)", FASTEVENT_PURE_PYTHON="1") == "python\n"
 
@@ -163,14 +167,20 @@ def test_an_installed_wheel_works_by_both_import_paths(wheels, kind, environment
     sysconfig.get_config_var("Py_GIL_DISABLED") or sys.version_info >= (3, 14), reason="the engine does not install"
 )
 def test_beside_the_engine_its_own_module_stays(wheels, environment):
+    def program():
+        import inspect
+
+        import pydantic
+
+        import ddeutil.workflow.event as theirs
+        import fastevent
+
+        print(theirs.Event is fastevent.Event, issubclass(theirs.Event, pydantic.BaseModel))
+        print("_namespace" in inspect.getfile(theirs), fastevent.Event(timeout=1).is_set())
+
     install, python = environment
     install(ENGINE, wheels["c"])
-    code = """if True:
-        import ddeutil.workflow, ddeutil.workflow.event as theirs, fastevent, inspect
-        print(theirs.Event is fastevent.Event, issubclass(theirs.Event, __import__("pydantic").BaseModel))
-        print("_namespace" in inspect.getfile(theirs), fastevent.Event(timeout=1).is_set())
-    """
-    assert python("-c", code) == "False True\nFalse False\n"
+    assert python(*command(program)) == "False True\nFalse False\n"
 
 
 def test_an_editable_install_has_both_import_paths(unpacked, environment):

@@ -3,8 +3,9 @@
 import subprocess
 import sys
 
-from faults.common import fault
 from helpers import command
+
+from faults.common import fault
 
 
 @fault
