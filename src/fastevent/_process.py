@@ -23,6 +23,11 @@ sleep = private_copy("time").sleep
 
 Function = Callable[[], object]
 
+#: What is done as a process ends, in this order: events are set that wait for it, pending callbacks are called, bridges to
+#: other machines send what was set, helper threads end, and last, when processes of `multiprocessing` have been joined, other
+#: processes are notified.
+STAGES = EVENTS, CALLBACKS, BRIDGES, THREADS, SHARED = range(5)
+
 
 class Claim:
     """What at most one caller holds at a time.
@@ -134,6 +139,9 @@ class _Process:
         self.forks = forks
         self.pid = pid
         self.steps = deque(steps)  # that are still to be taken after the fork which made this process
+        self.stages = deque(STAGES)  # of its end that are still to come
+        self.registering = Claim()  # held for good by the call that registers `_at_exit()`
+        self.finalizers: dict[str, Any] = {}  # by package, what was registered there
         self._taking = Claim()
 
     def take_steps(self) -> None:
@@ -184,6 +192,11 @@ def generation() -> int:
     if here.steps:
         here.take_steps()
     return here.number
+
+
+def _this_process() -> _Process:
+    generation()
+    return _here
 
 
 def _arrive() -> _Process:
@@ -264,14 +277,7 @@ if hasattr(os, "register_at_fork"):
 
 # The end of the process
 
-#: What is done as a process ends, in this order: events are set that wait for it, pending callbacks are called, bridges to
-#: other machines send what was set, helper threads end, and last, when processes of `multiprocessing` have been joined, other
-#: processes are notified.
-EVENTS, CALLBACKS, BRIDGES, THREADS, SHARED = range(5)
-
-_exits: dict[int, list[Function]] = {stage: [] for stage in (EVENTS, CALLBACKS, BRIDGES, THREADS, SHARED)}
-_left: dict[int, deque[int]] = {}  # by generation, the stages that are still to come
-_finalizers: dict[str, tuple[int, Any]] = {}  # by package, in which generation it was registered, and what was
+_exits: dict[int, list[Function]] = {stage: [] for stage in STAGES}
 #: Packages that start processes in the same way, and copies of it.
 PACKAGES = "multiprocessing", "billiard", "multiprocess"
 
@@ -287,19 +293,18 @@ def expect_exit() -> None:
     These packages, and others that fork, clear what was registered before the child begins. So whatever needs the end of the
     process calls this when it is used.
     """
-    number = generation()
-    if _here.steps:  # just after a fork: a package may clear this, and the next call registers it again
-        atexit.register(_at_exit)
-    elif _registered.setdefault(number, me := object()) is me:  # by one thread: `atexit` of 3.13t is not for several
+    here = _this_process()
+    # Just after a fork, a package may clear this, and the next call registers it again. Later, one call registers it, because
+    # `atexit` of 3.13t is not for several threads.
+    if here.steps or here.registering.take(Call()):
         atexit.register(_at_exit)
     for package in PACKAGES:
         util: Any = sys.modules.get(f"{package}.util")
         if hasattr(util, "Finalize"):  # another thread may be importing it
-            registered, finalizer = _finalizers.get(package, (-1, None))
-            if registered != number or not finalizer.still_active():
+            finalizer = here.finalizers.get(package)
+            if finalizer is None or not finalizer.still_active():
                 # With this priority, it is called after the package has joined its processes.
-                finalizer = util.Finalize(None, _finalize, (package,), exitpriority=-100)
-                _finalizers[package] = number, finalizer
+                here.finalizers[package] = util.Finalize(None, _finalize, (package,), exitpriority=-100)
 
 
 def processes() -> list[Any]:
@@ -313,26 +318,22 @@ def _finalize(package: str) -> None:
     process: Any = sys.modules[f"{package}.process"]
     if process.current_process() in processes():  # a child, which ends without the functions of `atexit`
         after_threads(partial(_end, SHARED))
-    elif _stages()[:1] == [SHARED]:  # the functions of `atexit` have been called before
+    elif list(_this_process().stages) == [SHARED]:  # the functions of `atexit` have been called before
         _end(SHARED)
 
 
 def _at_exit() -> None:
-    waits = any(registered == generation() and finalizer.still_active() for registered, finalizer in _finalizers.values())
+    waits = any(finalizer.still_active() for finalizer in _this_process().finalizers.values())
     _end(THREADS if waits else SHARED)
-
-
-def _stages() -> list[int]:
-    return list(_left.setdefault(generation(), deque(_exits)))
 
 
 def _end(last: int) -> None:
     """Go through the stages up to the *last*. A stage that a signal handler interrupts is gone through again."""
-    left = _left.setdefault(generation(), deque(_exits))
-    while left and left[0] <= last:
-        for function in _exits[left[0]]:
+    stages = _this_process().stages
+    while stages and stages[0] <= last:
+        for function in _exits[stages[0]]:
             function()
-        left.popleft()
+        stages.popleft()
 
 
 def after_threads(function: Function) -> None:
@@ -354,7 +355,7 @@ def after_threads(function: Function) -> None:
 
 
 # Early, because `atexit` ignores what its own functions register, and one of them may be the first to need this.
-_registered: dict[int, object] = {generation(): None}  # the processes in which `_at_exit()` is registered
+_here.registering.take(Call())
 atexit.register(_at_exit)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from fastevent._process import SHARED, at_exit, at_fork, expect_exit, generation, sleep
+from fastevent._process import SHARED, Claim, at_exit, at_fork, expect_exit, generation, sleep
 from fastevent._set_once import publish_if_set
 from fastevent._threads import EXIT_TIMEOUT, Helper, wait_for_end
 from fastevent._time import monotonic_ns
@@ -26,24 +26,30 @@ class Hub:
         self.loop = Loop(lambda: thread.start_if_needed(), lambda: thread.leave_behind())
         self.held = Held()
         self.homes: dict[Home, ToHome] = {}  # of others
-        self._own: dict[str, OwnHome] = {}  # "own", from the first event made here
+        self._own = Claim()  # held by the `OwnHome`, from the first event made here
 
     def own(self) -> OwnHome:
         """Return this process as a home. Raises `OSError` where no socket can be made."""
-        if "own" not in self._own:
+        if self._made is None:
             own = OwnHome(self.loop, self.held)
             self.loop.post(self._listen, own)  # first, since a signal handler may raise in between
-            self._own.setdefault("own", own)
-        return self._own["own"]
+            self._own.take(own)
+        made: OwnHome = self._own.holder
+        return made
+
+    @property
+    def _made(self) -> OwnHome | None:
+        own: OwnHome | None = self._own.holder
+        return own
 
     def _listen(self, own: OwnHome) -> None:
-        if self._own.setdefault("own", own) is own:
+        if self._own.take(own):
             own.listen()
         else:
             own.listener.remove()
 
     def own_of(self, home: Home) -> OwnHome | None:
-        own = self._own.get("own")
+        own = self._made
         return own if own is not None and own.home == home else None
 
     def hold(self, reference: Reference) -> None:
@@ -90,8 +96,8 @@ class Hub:
             self.homes[home].publish(number, reason)
 
     def connections(self) -> list[Connection]:
-        followers: list[Connection] = [follower for own in self._own.values() for follower in list(own.followers)]
-        return [*list(self.homes.values()), *followers]
+        own = self._made
+        return [*list(self.homes.values()), *(list(own.followers) if own is not None else [])]
 
     def finish(self) -> None:
         """As the process exits, send what is left, and leave. That waits no longer than a moment if others are slow."""
@@ -99,9 +105,9 @@ class Hub:
         wait_for_end([thread.ask_to_end()], EXIT_TIMEOUT)
         while self.loop.posts:
             self.loop.safely(self.loop.posts.popleft())
-        for own in self._own.values():
-            for follower in list(own.followers):
-                follower.outbox.append(_wire.line(b"bye"))
+        own = self._made
+        for follower in list(own.followers) if own is not None else []:
+            follower.outbox.append(_wire.line(b"bye"))
         deadline = monotonic_ns() + EXIT_TIMEOUT
         while (left := [each for each in self.connections() if self._is_unsent(each)]) and monotonic_ns() < deadline:
             for connection in left:
@@ -109,7 +115,7 @@ class Hub:
                 self.loop.safely(connection.reach if isinstance(connection, ToHome) else connection.send)
             if any(map(self._is_unsent, left)):
                 sleep(0.001)
-        for own in self._own.values():
+        if own is not None:
             own.listener.remove()
         self.close()
 
@@ -125,7 +131,7 @@ class Hub:
         for connection in self.connections():
             if connection.socket is not None:
                 connection.socket.close()
-        for own in self._own.values():
+        if (own := self._made) is not None:
             own.listener.close()
 
 
