@@ -15,7 +15,7 @@ It behaves as `_core_c.pyx` does, by another algorithm; neither explains the oth
    (test_planted_bugs: a_lost_place_is_found; test_waiting: a_second_set_wakes_more)
 5. A method that keeps a state across a call moves on, state by state, to the newest one before it drops it. Otherwise a long
    chain of states, which other threads have made meanwhile, would be freed by recursion. CPython 3.13 crashes at that; other
-   releases bound the recursion by themselves. So each loop `while state.next: state = state.next.get(_NEXT, state)` stays,
+   releases bound the recursion by themselves. So each loop `while _NEXT in state.next: state = state.next[_NEXT]` stays,
    though it may look like `_fe_newest()`. (test_waiting: a_small_stack_is_enough)
 
 No lock is held at any point, so a signal handler, a finalizer or a weakref callback may call any method at any time.
@@ -49,7 +49,10 @@ from fastevent._options import check_name, take_options
 from fastevent._process import at_fork, exists, this_thread
 from fastevent._time import LONGEST_WAIT, NEVER, Period, begin_wait, clock, deadline_after, event_seconds, wait_seconds
 
-_NEXT = "next"  # the only key of `_State.next`; without the GIL, get() may not find it yet although the dict is no longer empty
+# The only key of `_State.next`. Without the GIL, a dict may be no longer empty and its key not yet be found, so loops ask for the
+# key. They do not call get(), because its first call from another thread takes 3.13t some 0.1 ms: a thread would never come to the
+# newest state. (test_waiting: no_thread_falls_behind)
+_NEXT = "next"
 _WINDOW = 64  # how many waiters one set() wakes
 
 _waits: Any = local()  # its `__dict__` maps the waiters of this thread, also of its signal handlers, to what they wait for
@@ -178,8 +181,8 @@ class EventCore:
         done = False
         while not done:
             done = self._fe_append(state, _unset(state, seconds))
-            while state.next:
-                state = state.next.get(_NEXT, state)
+            while _NEXT in state.next:
+                state = state.next[_NEXT]
         del state
         if parents != () or set_on_timeout or name is not None or self._fe_has_options or self._fe_clear_wakes:
             take_options(self, EventCore, parents, set_on_timeout, name)
@@ -328,8 +331,8 @@ class EventCore:
 
     def _fe_newest(self) -> _State:
         state: _State = self._fe_state
-        while state.next:
-            before, state = state, state.next.get(_NEXT, state)
+        while _NEXT in state.next:
+            before, state = state, state.next[_NEXT]
             # A thread that is behind the others does not set it back: without the GIL, the chain would grow without bound.
             if self._fe_state is before:
                 self._fe_state = state
@@ -350,12 +353,12 @@ class EventCore:
                 offer = _State(state.sets + 1, True, state.waiters, reason, state.seconds, state.start, state.deadline)
                 done = self._fe_append(state, offer, self._fe_finish_set, offer, pending)
                 del offer
-            while state.next:
-                state = state.next.get(_NEXT, state)
+            while _NEXT in state.next:
+                state = state.next[_NEXT]
         if not done:
             self._fe_finish_set(state, pending)
-            while state.next:
-                state = state.next.get(_NEXT, state)
+            while _NEXT in state.next:
+                state = state.next[_NEXT]
 
     def _fe_finish_set(self, state: _State, pending: Pending) -> None:
         if self._fe_children or self._fe_callbacks or self._fe_wakers:
@@ -368,8 +371,8 @@ class EventCore:
         done = False
         while not done and (state.is_set or state.seconds is not None):
             done = self._fe_append(state, _unset(state, state.seconds))
-            while state.next:
-                state = state.next.get(_NEXT, state)
+            while _NEXT in state.next:
+                state = state.next[_NEXT]
 
     def _fe_restart(self, seconds: float | None) -> bool | None:
         """Restart the timeout, with *seconds* as the new one if given. Return whether the deadline has come nearer.
@@ -385,10 +388,10 @@ class EventCore:
             if self._fe_append(state, offer, self._fe_finish_restart, offer, before):
                 nearer = offer.deadline < before
             del offer
-            while state.next:
-                state = state.next.get(_NEXT, state)
-        while state.next:
-            state = state.next.get(_NEXT, state)
+            while _NEXT in state.next:
+                state = state.next[_NEXT]
+        while _NEXT in state.next:
+            state = state.next[_NEXT]
         return nearer
 
     def _fe_finish_restart(self, state: _State, before: int) -> None:
@@ -460,16 +463,16 @@ class EventCore:
         """Return how often the event was set, whether it is, and the reason, all of one moment."""
         state = self._fe_newest()
         read = State(state.sets, state.is_set, state.reason)
-        while state.next:
-            state = state.next.get(_NEXT, state)
+        while _NEXT in state.next:
+            state = state.next[_NEXT]
         return read
 
     def _fe_period(self) -> Period:
         """Return the timeout in seconds or None, and the start and the deadline in nanoseconds, all of one moment."""
         state = self._fe_newest()
         period = Period(state.seconds, state.start, state.deadline)
-        while state.next:
-            state = state.next.get(_NEXT, state)
+        while _NEXT in state.next:
+            state = state.next[_NEXT]
         return period
 
     def _fe_start_at(self, seconds: float, start: int) -> None:

@@ -109,6 +109,20 @@ def test_what_precedes_set_is_read_after_wait(Event, tiny_switch_interval):
         pass
 
 
+def test_no_thread_falls_behind(Event):
+    """Each comes to the newest state of an event, though another thread changes it without a pause."""
+    event, rounds = Event(), [0, 0]
+
+    def changes(place):
+        while min(rounds) < 300:
+            event.set()
+            event.clear()
+            rounds[place] += 1
+
+    with Threads(lambda: changes(0), lambda: changes(1)):
+        pass
+
+
 def test_ping_pong_loses_no_wakeup(Event, tiny_switch_interval):
     ping, pong = Event(), Event()
 
