@@ -49,9 +49,9 @@ from fastevent._options import check_name, take_options
 from fastevent._process import at_fork, exists, this_thread
 from fastevent._time import LONGEST_WAIT, NEVER, Period, begin_wait, clock, deadline_after, event_seconds, wait_seconds
 
-# The only key of `_State.next`. Without the GIL, a dict may be no longer empty and its key not yet be found, so loops ask for the
-# key. They do not call get(), because its first call from another thread takes 3.13t some 0.1 ms: a thread would never come to the
-# newest state. (test_waiting: no_thread_falls_behind)
+# The only key of `_State.next`. Without the GIL, a dict may be no longer empty and its key not yet be found, so loops ask for
+# the key. They do not call get(), because its first call from another thread takes 3.13t some 0.1 ms, and a thread would never
+# come to the newest state. (test_waiting: no_thread_falls_behind)
 _NEXT = "next"
 _WINDOW = 64  # how many waiters one set() wakes
 
