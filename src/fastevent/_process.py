@@ -100,7 +100,7 @@ def _fast_getpid() -> Callable[[], int]:
     It keeps the number in memory that the kernel clears in a forked child, also in one that was forked in C. Where there is no
     such memory, the function is `os.getpid` itself.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or sys.implementation.name != "cpython":  # a refused advice crashes in PyPy
         return os.getpid
     try:
         from mmap import MAP_ANONYMOUS, MAP_PRIVATE, PAGESIZE, mmap

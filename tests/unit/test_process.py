@@ -172,7 +172,7 @@ def test_the_next_use_notices_a_fork_in_c(core):
     python(program, core)
 
 
-@forks
+@in_c
 def test_restarting_after_a_fork_in_c_starts_it(core):
     """A sign of life makes the deadline later, so that the thread of the timers has nothing new to read."""
 
