@@ -4,10 +4,11 @@ import os
 import signal
 import threading
 import time
+from itertools import count
 from math import inf, nan
 
 import pytest
-from helpers import SCALE, TIMEOUT, Threads, python, until, until_waiting
+from helpers import SCALE, TIMEOUT, SignalAt, Threads, python, until, until_waiting
 from loops import both
 
 HOUR = 3600.0
@@ -411,6 +412,26 @@ def test_no_round_is_early_late_or_hangs(fastevent, modules, tiny_switch_interva
 
     for number in range(int(150 * SCALE)):
         play(10 + number % 100)
+
+
+@pytest.mark.not_traced
+def test_the_end_may_be_interrupted_anywhere(modules):
+    """Only at its very beginning, it is left out, and the page says what ends the block then."""
+    left = []
+    for place in count():
+        clock = modules.testing.frozen_clock()
+        with SignalAt(place, [modules.testing.__file__]) as interrupted, clock:
+            pass
+        if modules.testing._claim.holder is clock:
+            left.append(place)
+            with pytest.raises(RuntimeError, match="frozen already"), modules.testing.frozen_clock():
+                pass
+            clock.__exit__(None, None, None)
+        assert modules.testing._claim.holder is None
+        assert modules._time.clock.longest_wait == modules._time.LONGEST_WAIT
+        if not interrupted.is_done:
+            break
+    assert len(left) == 1 and place > 3
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer that sends signals")
