@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from fastevent._core import EventCore
-from fastevent._notify import Waker, expire, subscribe, unsubscribe
+from fastevent._notify import Waker, expire, unsubscribe
 from fastevent._process import log, this_thread
 from fastevent._time import NEVER, clock, deadline_after, wait_seconds
 
@@ -47,21 +47,23 @@ def running_task(caller: str) -> tuple[Any, Any]:
 class Watch(Waker):
     """From `start()` to `stop()`, calls `_end()` in the loop, once, when the event has been set or time is over.
 
-    Time is over at the *deadline*, or at the event's own if that is None.
+    Time is over at the *deadline*, or at the event's own if that is None. *loop* is the running loop of asyncio, or the token
+    of trio's.
     """
 
-    __slots__ = ("_deadline", "_event", "_is_over", "_sets", "_timer", "task")
+    __slots__ = ("_deadline", "_event", "_is_over", "_loop", "_sets", "_timer", "task")
 
-    def __init__(self, event: EventCore, task: Any, deadline: int | None = None) -> None:
+    def __init__(self, event: EventCore, loop: Any, task: Any, deadline: int | None = None) -> None:
         self.thread = this_thread()
         self.task = task
         self._event = event
+        self._loop = loop
         self._deadline = deadline
         self._is_over = False
         self._timer: Any = None
 
     def start(self) -> None:
-        self._sets = subscribe(self._event, self)
+        self._sets = self._event._fe_add_waker(self)
         self._schedule()
 
     def stop(self) -> None:
@@ -102,12 +104,13 @@ class Watch(Waker):
 
     def _until(self) -> int:
         """Return when the watch ends, in nanoseconds: 0 if the event has been set."""
-        if self.was_set():
+        event, deadline = self._event, self._deadline
+        if event._fe_set_since(self._sets):
             return 0
-        own = self._event._fe_deadline()
-        if self._deadline is None:
+        own = event._fe_deadline()
+        if deadline is None:
             return own
-        return min(self._deadline, own) if self._event._fe_self_setting else self._deadline
+        return min(deadline, own) if event._fe_self_setting else deadline
 
     def _look_after(self, seconds: float) -> Any:
         """Have `_look()` called in the loop after so many *seconds*. Return an object whose `cancel()` prevents the call."""
@@ -118,16 +121,12 @@ class Watch(Waker):
 
 
 class AsyncioWatch(Watch):
-    __slots__ = ("_current_task", "_loop")
-
-    def __init__(self, event: EventCore, loop: Any, task: Any, deadline: int | None = None) -> None:
-        Watch.__init__(self, event, task, deadline)
-        self._loop = loop
-        self._current_task = sys.modules["asyncio"].current_task
+    __slots__ = ()
 
     def wake(self) -> None:
         loop = self._loop
-        if self.thread is not None and get_ident() == self.thread[0] and self._current_task(loop) is not None:
+        is_here = self.thread is not None and get_ident() == self.thread[0]
+        if is_here and sys.modules["asyncio"].current_task(loop) is not None:
             # A task of this loop runs in this very thread: the loop does not sleep, and looks at its queue before it does. So
             # it needs no byte through its pipe, which costs more than all else here.
             loop.call_soon(self._look)
@@ -144,27 +143,26 @@ class AsyncioWatch(Watch):
 
 
 class TrioWatch(Watch):
-    __slots__ = ("_token", "_trio")
+    __slots__ = ()
 
     def __init__(self, event: EventCore, trio: Any, deadline: int | None = None) -> None:
-        super().__init__(event, trio.lowlevel.current_task(), deadline)
-        self._token = trio.lowlevel.current_trio_token()
-        self._trio = trio
+        super().__init__(event, trio.lowlevel.current_trio_token(), trio.lowlevel.current_task(), deadline)
 
     def wake(self) -> None:
-        with suppress(self._trio.RunFinishedError):
-            self._token.run_sync_soon(self._look, idempotent=True)
+        with suppress(sys.modules["trio"].RunFinishedError):
+            self._loop.run_sync_soon(self._look, idempotent=True)
 
     def _look_after(self, seconds: float) -> Any:
-        scope = self._trio.CancelScope()
+        trio: Any = sys.modules["trio"]
+        scope = trio.CancelScope()
 
         async def timer() -> None:
             with scope:
-                await self._trio.sleep(seconds)
+                await trio.sleep(seconds)
                 self._look()
 
         if seconds > 0:
-            self._trio.lowlevel.spawn_system_task(timer, name=f"fastevent timer of {self.task.name}")
+            trio.lowlevel.spawn_system_task(timer, name=f"fastevent timer of {self.task.name}")
         else:
             self._look()
         return scope

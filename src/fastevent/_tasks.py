@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from operator import methodcaller
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -29,9 +30,13 @@ def set_at_end(event: Any, error: BaseException | None) -> None:
 async def enter_async(event: EventCore) -> Any:
     """Begin `async with event:`. Return the event."""
     trio = running_trio()
-    block = _AsyncioBlock(event, *running_task("async with event:")) if trio is None else _TrioBlock(event, trio)
+    if trio is None:
+        loop, task = running_task("async with event:")
+        block: _Block = _AsyncioBlock(event, loop, task)
+    else:
+        block = _TrioBlock(event, trio)
     try:
-        block.enter()
+        block.start()
     except BaseException:
         block.stop()
         raise
@@ -61,10 +66,10 @@ def _innermost(blocks: list[Any]) -> Any:
 class _Block(Watch):
     """An `async with event:` of a task."""
 
-    _error: EventCancelled | None  # what ended the block, once the body has been cancelled for it
+    __slots__ = ("_error",)
 
-    def enter(self) -> None:
-        self.start()
+    waiter = None
+    _error: EventCancelled | None  # what ended the block, once the body has been cancelled for it
 
     def leave(self, error: BaseException | None) -> None:
         """Set the event, and raise what ended the block in place of the cancellation *error*."""
@@ -96,10 +101,10 @@ class _AsyncioBlock(_Block, AsyncioWatch):
     The cancellation ends at the block that leaves no more requests than it found.
     """
 
-    waiter = None
+    __slots__ = ("_requests",)
 
     def __init__(self, event: EventCore, loop: Any, task: Any) -> None:
-        AsyncioWatch.__init__(self, event, loop, task)
+        Watch.__init__(self, event, loop, task)
         self._error = None
         self._requests = _cancelling(task)
 
@@ -107,20 +112,23 @@ class _AsyncioBlock(_Block, AsyncioWatch):
         _cancel(self.task)
 
     def leave(self, error: BaseException | None) -> None:
-        is_last = self._error is not None and _uncancel(self.task) <= self._requests
-        self._leave(error, is_last and isinstance(error, sys.modules["asyncio"].CancelledError))
+        if self._error is None:
+            set_at_end(self._event, error)
+        else:
+            is_last = _uncancel(self.task) <= self._requests
+            self._leave(error, is_last and isinstance(error, sys.modules["asyncio"].CancelledError))
 
 
 class _TrioBlock(_Block, TrioWatch):
-    waiter = None
+    __slots__ = ("_scope",)
 
     def __init__(self, event: EventCore, trio: Any) -> None:
         super().__init__(event, trio)
         self._error = None
         self._scope = trio.CancelScope()
 
-    def enter(self) -> None:
-        super().enter()
+    def start(self) -> None:
+        super().start()
         self._scope.__enter__()
 
     def _cancel(self) -> None:
@@ -135,22 +143,10 @@ class _TrioBlock(_Block, TrioWatch):
         self._leave(error, self._scope.cancelled_caught)
 
 
+# Of the requests to cancel a task: how many are in progress; one more; one less, and how many are left.
 if sys.version_info >= (3, 11):
-
-    def _cancelling(task: Any) -> int:
-        """Return how many requests to cancel the *task* are in progress."""
-        requests: int = task.cancelling()
-        return requests
-
-    def _cancel(task: Any) -> None:
-        task.cancel()
-
-    def _uncancel(task: Any) -> int:
-        """Take one request back. Return how many are left."""
-        requests: int = task.uncancel()
-        return requests
-
-else:  # count our own
+    _cancelling, _cancel, _uncancel = methodcaller("cancelling"), methodcaller("cancel"), methodcaller("uncancel")
+else:  # our own alone
     _requests: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 
     def _cancelling(task: Any) -> int:

@@ -308,7 +308,7 @@ def test_a_timeout_is_still_a_timeout(fastevent):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
                 await event.to_thread(work)
-        assert work.ended and asyncio.current_task().cancelling() == 0
+        assert work.ended == work.begun.is_set() and asyncio.current_task().cancelling() == 0
 
     Asyncio.run(main)
 
