@@ -189,6 +189,15 @@ def need(name):
     return program
 
 
+def need_failing_allocations(core):
+    """Skip the test if this interpreter cannot let an allocation fail, or if it ends where one fails in Python code."""
+    import pytest  # not at the top: programs import this module, too
+
+    pytest.importorskip("_testcapi", reason="this interpreter cannot let an allocation fail")
+    if core == "py" and hasattr(sys, "gettotalrefcount"):
+        pytest.skip("a debug build ends where Python code finds no memory")
+
+
 def until(condition):
     """Wait until *condition()* is true. Return what it returned."""
     end = time.monotonic() + TIMEOUT

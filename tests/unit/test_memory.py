@@ -4,7 +4,7 @@ import sys
 import threading
 
 import pytest
-from helpers import python
+from helpers import need_failing_allocations, python
 
 
 @pytest.mark.parametrize("kind", ["core", "slots", "event", "mixed"])
@@ -60,7 +60,7 @@ def test_what_is_dropped_late_is_finalized_once(modules):
 @pytest.mark.not_traced
 @pytest.mark.skipif(sys.implementation.name != "cpython", reason="allocations of CPython fail")
 def test_no_public_call_without_memory_crashes(core):
-    pytest.importorskip("_testcapi", reason="this interpreter cannot let an allocation fail")
+    need_failing_allocations(core)
 
     def program():
         import _testcapi
@@ -102,6 +102,8 @@ def test_no_public_call_without_memory_crashes(core):
             "set with keyword": lambda: Event().set(reason=5),
             "wait with keyword": lambda: Event().wait(timeout=1e-9),
         }
+        if hasattr(sys, "gettotalrefcount"):  # a debug build ends where os.fstat() finds no memory
+            del calls["fileno"]
         short = set()
         for name, call in calls.items():
             call()

@@ -7,7 +7,7 @@ import time
 import weakref
 
 import pytest
-from helpers import TIMEOUT, Threads, deadline, python, until, until_waiting
+from helpers import TIMEOUT, Threads, deadline, need_failing_allocations, python, until, until_waiting
 
 SECOND = 10**9
 
@@ -367,7 +367,7 @@ without_memory = pytest.mark.skipif(sys.implementation.name != "cpython", reason
 @pytest.mark.not_traced
 @without_memory
 def test_a_call_without_memory_changes_nothing(core):
-    pytest.importorskip("_testcapi", reason="this interpreter cannot let an allocation fail")
+    need_failing_allocations(core)
 
     def program():
         import _testcapi
@@ -418,7 +418,7 @@ def test_a_call_without_memory_changes_nothing(core):
 @without_memory
 def test_a_set_without_memory_is_whole_or_none(core):
     """It sets the event with its child, or neither, and keeps no reason alive."""
-    pytest.importorskip("_testcapi", reason="this interpreter cannot let an allocation fail")
+    need_failing_allocations(core)
 
     def program():
         import _testcapi
