@@ -3,7 +3,6 @@
 import logging
 import os
 import pickle
-import resource
 import select
 import signal
 import socket
@@ -11,7 +10,7 @@ import threading
 from itertools import count
 
 from helpers import TIMEOUT, SignalAt, interrupt, until
-from programs import Programs, address, context, joined, received, run, waiting, waits
+from programs import KILLED, Programs, address, context, joined, received, run, waiting, waits
 
 from fastevent import Event, SharedEvent
 from fastevent.shared import _connection, _event, _follower, _held, _home, _hub, _place, _wire
@@ -52,7 +51,8 @@ def home(connection, ending):
     if ending == "set":
         events[0].set("finished")
     elif ending == "killed":
-        os.kill(os.getpid(), signal.SIGKILL)
+        connection.send("kill me")
+        received(connection)
 
 
 def ended_home(ending):
@@ -62,7 +62,12 @@ def ended_home(ending):
     (follower, connection), *_ = waiting((waits, event))
     assert not event.wait(0.2)
     here.send("end")
-    joined(process, code=-signal.SIGKILL if ending == "killed" else 0)
+    if ending == "killed":
+        received(here)
+        process.kill()
+        joined(process, code=KILLED)
+    else:
+        joined(process)
     assert event.wait(TIMEOUT)
     gone = f"process {process.pid}, which made it, is gone"
     assert event.reason == ("finished" if ending == "set" else gone)
@@ -123,7 +128,7 @@ def sets_in_handler(events, connection):
     connection.send("done")
 
 
-@FAULTS.every_method
+@FAULTS.every_method_of_posix
 def a_storm_of_handlers_loses_nothing():
     events = [SharedEvent() for _ in range(300)]
     here, there = context().Pipe()
@@ -198,7 +203,7 @@ def an_interrupted_start_makes_a_home():
 # What must not get in the way
 
 
-@FAULTS.under_fork
+@FAULTS.one_method
 def a_slow_callback_delays_no_other_event():
     slow, other = SharedEvent(), SharedEvent()
     both = Event()
@@ -304,7 +309,7 @@ def strangers_cost_only_their_connections():
         sock.close()
 
 
-@FAULTS.under_fork
+@FAULTS.one_method
 def connections_that_end_are_made_again():
     event, late = SharedEvent(), SharedEvent()
     (process, connection), *_ = waiting((waits, event))
@@ -321,7 +326,7 @@ def connections_that_end_are_made_again():
     joined(process, other)
 
 
-@FAULTS.under_fork
+@FAULTS.one_method
 def an_impostor_is_not_believed():
     """A process that has taken the address of a home, without its key."""
     ended = run(len, ())
@@ -359,6 +364,8 @@ def an_impostor_is_not_believed():
 @FAULTS.under_fork
 def too_many_descriptors():
     """A home that has none left accepts again when it has."""
+    import resource  # of POSIX
+
     logging.getLogger("fastevent").propagate = False  # it says so
     logging.getLogger("fastevent").addHandler(logging.NullHandler())
     event = SharedEvent()

@@ -96,7 +96,8 @@ def is_inherited_as_a_global():
         assert result.get(TIMEOUT) == "inherited"
 
 
-def reasons_by_joblib():
+@PROGRAMS.by_name
+def goes_to_joblib():
     import joblib
 
     event = SharedEvent()
@@ -108,7 +109,8 @@ def reasons_by_joblib():
     get_reusable_executor().shutdown()
 
 
-def reasons_by_other_interpreters():
+@PROGRAMS.by_name
+def goes_to_other_interpreters():
     from concurrent.futures import InterpreterPoolExecutor
 
     event = SharedEvent()
@@ -116,9 +118,6 @@ def reasons_by_other_interpreters():
         tasks = [executor.submit(reason_of, event) for _ in range(2)]
         event.set("stop")
         assert [task.result(TIMEOUT) for task in tasks] == ["stop", "stop"]
-
-
-PROGRAMS.update(goes_to_joblib=(reasons_by_joblib, ()), goes_to_other_interpreters=(reasons_by_other_interpreters, ()))
 
 
 # What travels
@@ -137,7 +136,7 @@ def reasons_of(events, connection):
     connection.send([reason_of(event) for event in events])
 
 
-@PROGRAMS.under_fork
+@PROGRAMS.one_method
 def reasons_travel_as_json():
     loop = []
     loop.append(loop)
@@ -164,7 +163,7 @@ def reasons_travel_as_json():
     joined(process)
 
 
-@PROGRAMS.under_fork
+@PROGRAMS.one_method
 def any_object_is_a_reason():
     deep = []
     for _ in range(100_000):
@@ -180,7 +179,7 @@ def describes(event, connection):
     connection.send((event.name, event.timeout, event._fe_period(), event.reason, type(event.reason), event._fe_self_setting))
 
 
-@PROGRAMS.under_fork
+@PROGRAMS.one_method
 def timeouts_travel_exactly():
     for self_setting in (False, True):
         event = SharedEvent(0.2, set_on_timeout=self_setting, name="crawl")
@@ -195,7 +194,7 @@ def timeouts_travel_exactly():
     assert late is event and late.is_set()
 
 
-@PROGRAMS.under_fork
+@PROGRAMS.one_method
 def a_followed_event_travels_on():
     """The home drops the event; one process sets it, another waits, a third comes later."""
     event = SharedEvent()
@@ -229,7 +228,7 @@ def holds_many(connection):
     connection.send(kept.wait(TIMEOUT))
 
 
-@PROGRAMS.under_fork
+@PROGRAMS.one_method
 def a_dropped_event_costs_the_home_nothing():
     here, there = context().Pipe()
     process = run(holds_many, there)
@@ -303,7 +302,7 @@ def forks_from_many_threads():
         assert os.waitpid(pid, 0)[1] == 0
 
 
-@PROGRAMS.every_method
+@PROGRAMS.every_method_of_posix
 def the_directory_is_private():
     event = SharedEvent()
     directory = os.path.dirname(event._fe_key[0].address)

@@ -7,15 +7,26 @@ from pathlib import Path
 
 import pytest
 from helpers import TIMEOUT, TOO_LONG, child_environment, python
-
-if not hasattr(os, "fork"):
-    pytest.skip("the programs fork", allow_module_level=True)
-
+from programs import METHODS
 from shared_attacks import ATTACKS
 from shared_faults import FAULTS
 from shared_programs import PROGRAMS
 
+from fastevent.shared import _place
+
 HERE = Path(__file__).parent
+PORTABLE = [
+    (file, name)
+    for file, programs in (("shared_programs.py", PROGRAMS), ("shared_faults.py", FAULTS))
+    for name, program in programs.items()
+    if not program.needs_posix
+]
+
+#: What other systems do not have.
+OTHER_SYSTEMS = {
+    "macos": "HAS_NAMES HAS_PROC REFUSAL_IS_CERTAIN",
+    "windows": "HAS_NAMES HAS_PROC REFUSAL_IS_CERTAIN HAS_PATHS SENT_IS_KEPT",
+}
 
 
 @pytest.fixture
@@ -24,10 +35,11 @@ def directory(tmp_path_factory):
 
 
 def each(programs):
-    return [pytest.param(name, method, id=f"{name}-{method}") for name, (_, methods) in programs.items() for method in methods]
+    cases = [(name, method) for name, program in programs.items() for method in program.methods]
+    return [pytest.param(*case, id="-".join(case)) for case in cases]
 
 
-def run(file, arguments, core, directory, method="fork", seconds=2 * TIMEOUT, without=""):
+def run(file, arguments, core, directory, method=METHODS[0], seconds=2 * TIMEOUT, without=""):
     """Run a program, which must print nothing. Return the directories that it leaves behind."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-X", "faulthandler", HERE / file, *arguments],
@@ -49,8 +61,8 @@ def test_program(core, name, method, directory):
 @pytest.mark.parametrize(("name", "method"), each(FAULTS))
 def test_fault(core, name, method, directory):
     left = run("shared_faults.py", [name], core, directory, method)
-    expected = 1 if name == "a_killed_home_sets_its_events" else 0
-    assert len(left) == expected, left
+    leaves_one = _place.HAS_PATHS and name == "a_killed_home_sets_its_events"
+    assert len(left) == leaves_one, left
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="they find a home in /proc")
@@ -59,18 +71,12 @@ def test_attack(core, name, method, directory):
     run("shared_attacks.py", [name], core, directory, method, seconds=4 * TIMEOUT)
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-@pytest.mark.parametrize("name", [name for name, (_, methods) in FAULTS.items() if len(methods) > 1])
-def test_fault_on_loopback(core, name, method, directory):
-    """As on Windows: no Unix sockets, and nothing that says when a process began."""
-    assert run("shared_faults.py", [name], core, directory, method, without="HAS_PATHS HAS_NAMES HAS_PROC") == []
-
-
-@pytest.mark.parametrize("name", ["a_killed_home_sets_its_events", "a_worker_sets_and_exits_at_once"])
-def test_fault_without_names(core, name, directory):
-    """As on macOS: Unix sockets with a file alone."""
-    left = run("shared_faults.py", [name], core, directory, without="HAS_NAMES HAS_PROC")
-    assert len(left) == ("killed" in name)
+@pytest.mark.skipif(sys.platform != "linux", reason="which has what the other systems have")
+@pytest.mark.parametrize(("file", "name"), PORTABLE)
+@pytest.mark.parametrize("without", OTHER_SYSTEMS.values(), ids=OTHER_SYSTEMS)
+def test_program_on_another_system(core, file, name, without, directory):
+    left = run(file, [name], core, directory, "spawn", without=without)
+    assert len(left) == (name == "a_killed_home_sets_its_events" and "HAS_PATHS" not in without), left
 
 
 def test_paths_that_are_too_long_are_not_needed(core, directory):
