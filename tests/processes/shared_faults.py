@@ -1,5 +1,6 @@
 """What goes wrong around a SharedEvent, beside what `faults/processes.py` has for any event: see programs.py."""
 
+import _socket
 import logging
 import os
 import pickle
@@ -13,7 +14,7 @@ from helpers import TIMEOUT, SignalAt, interrupt, until
 from programs import KILLED, Programs, address, context, joined, received, run, waiting, waits
 
 from fastevent import Event, SharedEvent
-from fastevent.shared import _connection, _event, _follower, _held, _home, _hub, _place, _wire
+from fastevent.shared import _connection, _event, _follower, _held, _home, _hub, _place, _sockets, _wire
 
 FAULTS = Programs()
 
@@ -359,6 +360,30 @@ def an_impostor_is_not_believed():
     stop.set()
     thread.join(TIMEOUT)
     impostor.close()
+
+
+class RefusedLate(_sockets.Socket):
+    code = 0
+
+    def connect(self, address):
+        self.code = super().connect(address)
+        return 0
+
+    def error(self):
+        return self.code or super().error()
+
+
+@FAULTS.one_method
+def a_late_refusal_is_one():
+    """The kernel of Windows asks several times whether nobody listens at a port, and says so two seconds later."""
+    with socket.create_server(("127.0.0.1", 0)) as closed_soon:
+        address = closed_soon.getsockname()
+    arrive, (home, *rest) = SharedEvent().__reduce__()
+    _place.for_address = lambda address: RefusedLate(_socket.socket())
+    _follower.REFUSAL = 10**9
+    gone = _place.Home(*home)._replace(address=address, name="", key=b"key")
+    event = arrive(tuple(gone), *rest)
+    assert event.wait(TIMEOUT) and event.reason == f"process {os.getpid()}, which made it, is gone"
 
 
 @FAULTS.under_fork

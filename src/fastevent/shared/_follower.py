@@ -187,6 +187,7 @@ class ToHome(Connection):
         try:
             if not self.claim.take(me):
                 return self.loop.post(self.end)
+            was_refused = self.socket is not None and self.socket.error() in NOBODY_LISTENS
             self.close(me)
             self.is_trusted = False
         finally:
@@ -198,6 +199,8 @@ class ToHome(Connection):
         elif was_trusted:
             self._pause = SHORTEST_PAUSE
             self.alarm_at = monotonic_ns()
+        elif was_refused:  # late, as on Windows
+            self._was_not_reached([errno.ECONNREFUSED])
         else:
             self._try_later()
 

@@ -18,6 +18,8 @@ from fastevent._time import private_copy
 
 native_select: Any = private_copy("select")
 
+CONNECT_TIMEOUT = 0.05  # seconds: it is the kernel that answers
+
 _UNDER_WAY = {errno.EINPROGRESS, errno.EWOULDBLOCK}
 _NO_SIGNAL = getattr(_socket, "MSG_NOSIGNAL", 0)  # a program may have given SIGPIPE its default action
 
@@ -41,12 +43,19 @@ class Socket:
         return descriptor if descriptor != -1 and _identity(descriptor) == self._identity else -1
 
     def connect(self, address: Any) -> int:
-        """Return the number of an error, or 0."""
+        """Return the number of an error, or 0. On Windows it takes two seconds until a refusal comes: see `error()`."""
         self._check()
         code: int = self._raw.connect_ex(address)
-        if code in _UNDER_WAY and self._raw.family == _socket.AF_INET:  # on the loopback interface, a refusal has come by then
-            self._check()
-            code = self._raw.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
+        if code in _UNDER_WAY and self._raw.family == _socket.AF_INET:
+            readable_and_writable({self.fileno(): True}, CONNECT_TIMEOUT)
+            code = self.error()
+        return code
+
+    def error(self) -> int:
+        """Return the number of what has gone wrong meanwhile, or 0."""
+        if self.fileno() == -1:
+            return errno.EBADF
+        code: int = self._raw.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
         return code
 
     def listen(self, address: Any, backlog: int) -> None:
