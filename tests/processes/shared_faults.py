@@ -102,7 +102,7 @@ def sets_and_exits(events, number, at_once):
 @FAULTS.every_method
 def a_worker_sets_and_exits_at_once():
     events = [SharedEvent() for _ in range(6)]
-    workers = [run(sets_and_exits, events, number, number % 2) for number in range(6)]
+    workers = [run(sets_and_exits, events, number, number % 2 and _place.SENT_IS_KEPT) for number in range(6)]
     for number, event in enumerate(events):
         assert event.wait(TIMEOUT), f"lost: {number}"
         assert event.reason == number

@@ -15,7 +15,8 @@ from fastevent.shared._follower import ToHome
 from fastevent.shared._held import Held, Key, Reference
 from fastevent.shared._home import OwnHome
 from fastevent.shared._loop import Loop, Thread
-from fastevent.shared._place import Home
+from fastevent.shared._place import SENT_IS_KEPT, Home
+from fastevent.shared._sockets import wait_until_read
 
 
 class Hub:
@@ -115,6 +116,8 @@ class Hub:
                 self.loop.safely(connection.reach if isinstance(connection, ToHome) else connection.send)
             if any(map(self._is_unsent, left)):
                 sleep(0.001)
+        if not SENT_IS_KEPT:
+            wait_until_read([each.socket for each in self.connections() if each.socket is not None], deadline)
         if own is not None:
             own.listener.remove()
         self.close()

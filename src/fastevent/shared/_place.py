@@ -24,6 +24,8 @@ HAS_NAMES = sys.platform == "linux"  # Unix sockets without a file, which no cle
 HAS_PROC = sys.platform == "linux"  # says when a process began
 #: Elsewhere, a process whose queue of connections is full refuses, too.
 REFUSAL_IS_CERTAIN = sys.platform == "linux"
+#: Elsewhere, closing a socket before all is read from it takes back what was sent.
+SENT_IS_KEPT = sys.platform != "win32"
 
 
 class Home(NamedTuple):

@@ -10,11 +10,12 @@ import _socket
 import errno
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from fastevent._time import private_copy
+from fastevent._process import sleep
+from fastevent._time import monotonic_ns, private_copy
 
 native_select: Any = private_copy("select")
 
@@ -75,10 +76,23 @@ class Socket:
         data: bytes = self._raw.recv(size)
         return data
 
+    def is_at_end(self) -> bool:
+        """Skip what can be read, and return whether no more will come."""
+        try:
+            return not self.receive(65_536)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
     def accept(self) -> Socket:
         self._check()
         descriptor, _ = self._raw._accept()
         return Socket(_socket.socket(self._raw.family, self._raw.type, self._raw.proto, fileno=descriptor))
+
+    def end_sending(self) -> None:
+        self._check()
+        self._raw.shutdown(_socket.SHUT_WR)
 
     def address(self) -> Any:
         return self._raw.getsockname()
@@ -123,6 +137,16 @@ def pair() -> tuple[Socket, Socket]:
 
         here, there = socket.socketpair()
     return Socket(here), Socket(there)
+
+
+def wait_until_read(sockets: Iterable[Socket], deadline: int) -> None:
+    """End the connections, and wait until the other ends have closed them, which they do when they have read all."""
+    left = list(sockets)
+    for sock in left:
+        with suppress(OSError):
+            sock.end_sending()
+    while (left := [sock for sock in left if not sock.is_at_end()]) and monotonic_ns() < deadline:
+        sleep(0.001)
 
 
 def readable_and_writable(wanted: Mapping[int, bool], seconds: float | None) -> dict[int, bool]:
