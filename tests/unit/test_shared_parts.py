@@ -2,14 +2,17 @@
 
 import json
 import os
+import select
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
 
 from fastevent import EventTimeout, _reasons
-from fastevent.shared import _home, _place, _wire
+from fastevent.shared import _home, _place, _sockets, _wire
 
 
 def nested(depth):
@@ -191,3 +194,21 @@ def test_an_address_that_was_removed_is_made_again():
     finally:
         listener.remove()
     assert not os.path.exists(listener.directory)
+
+
+def test_select_waits_for_more_sockets_than_it_takes(monkeypatch):
+    """As on Windows, which has no `poll()`."""
+    monkeypatch.setattr(_sockets, "native_select", SimpleNamespace(select=select.select))
+    monkeypatch.setattr(_sockets, "MOST_SELECTED", 2)
+    with ExitStack() as stack:
+        pairs = [_sockets.pair() for _ in range(5)]
+        for sock in sum(pairs, ()):
+            stack.callback(sock.close)
+        wanted = {here.fileno(): False for here, _ in pairs}
+        started = time.monotonic()
+        assert _sockets.readable_and_writable(wanted, 0.05) == {}
+        assert time.monotonic() - started >= 0.05
+        pairs[4][1].send(b"x")
+        wanted[pairs[0][0].fileno()] = True
+        assert _sockets.readable_and_writable(wanted, None) == {pairs[4][0].fileno(): False, pairs[0][0].fileno(): True}
+        assert _sockets.readable_and_writable({pairs[4][0].fileno(): False}, None)

@@ -15,11 +15,12 @@ from contextlib import suppress
 from typing import Any
 
 from fastevent._process import sleep
-from fastevent._time import monotonic_ns, private_copy
+from fastevent._time import NEVER, deadline_after, monotonic_ns, private_copy
 
 native_select: Any = private_copy("select")
 
 CONNECT_TIMEOUT = 0.05  # seconds: it is the kernel that answers
+MOST_SELECTED = 500  # sockets for which `select.select()` waits at once; on Windows, 512
 
 _UNDER_WAY = {errno.EINPROGRESS, errno.EWOULDBLOCK}
 _NO_SIGNAL = getattr(_socket, "MSG_NOSIGNAL", 0)  # a program may have given SIGPIPE its default action
@@ -162,6 +163,21 @@ def readable_and_writable(wanted: Mapping[int, bool], seconds: float | None) -> 
         return {descriptor: bool(events & native_select.POLLOUT) for descriptor, events in ready}
     if not wanted:  # which Windows refuses
         raise OSError(errno.EINVAL, "no socket to wait for")
-    full = [descriptor for descriptor, to_write in wanted.items() if to_write]
-    readable, writable, failed = native_select.select(list(wanted), full, list(wanted), seconds)
+    descriptors = list(wanted)
+    parts = [descriptors[first : first + MOST_SELECTED] for first in range(0, len(descriptors), MOST_SELECTED)]
+    if len(parts) == 1:
+        return _selected(wanted, parts[0], seconds)
+    found: dict[int, bool] = {}
+    deadline = NEVER if seconds is None else deadline_after(monotonic_ns(), seconds)
+    while True:
+        for part in parts:
+            found.update(_selected(wanted, part, 0))
+        if found or monotonic_ns() >= deadline:
+            return found
+        sleep(0.01)
+
+
+def _selected(wanted: Mapping[int, bool], part: list[int], seconds: float | None) -> dict[int, bool]:
+    full = [descriptor for descriptor in part if wanted[descriptor]]
+    readable, writable, failed = native_select.select(part, full, part, seconds)
     return {descriptor: descriptor in writable for descriptor in [*readable, *writable, *failed]}
