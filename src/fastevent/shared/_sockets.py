@@ -62,8 +62,12 @@ class Socket:
 
     def listen(self, address: Any, backlog: int) -> None:
         self._check()
-        if self._raw.family == _socket.AF_INET and sys.platform != "win32":
-            self._raw.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+        if self._raw.family == _socket.AF_INET:
+            if sys.platform == "win32":  # where SO_REUSEADDR lets any process listen at the same port
+                option = _socket.SO_EXCLUSIVEADDRUSE
+            else:
+                option = _socket.SO_REUSEADDR
+            self._raw.setsockopt(_socket.SOL_SOCKET, option, 1)
         self._raw.bind(address)
         self._raw.listen(backlog)
 
