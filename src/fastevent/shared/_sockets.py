@@ -23,7 +23,9 @@ CONNECT_TIMEOUT = 0.05  # seconds: it is the kernel that answers
 MOST_SELECTED = 500  # sockets for which `select.select()` waits at once; on Windows, 512
 
 _UNDER_WAY = {errno.EINPROGRESS, errno.EWOULDBLOCK}
-_NO_SIGNAL = getattr(_socket, "MSG_NOSIGNAL", 0)  # a program may have given SIGPIPE its default action
+# A program may have given SIGPIPE its default action.
+_NO_SIGNAL = getattr(_socket, "MSG_NOSIGNAL", 0)
+_SO_NOSIGPIPE = 0x1022  # the same on macOS
 
 
 class Socket:
@@ -35,8 +37,10 @@ class Socket:
         self._raw = raw
         self._identity = _identity(raw.fileno())  # at once: another thread of the program may be closing descriptors
         raw.setblocking(False)
-        if raw.family == _socket.AF_INET:
-            with suppress(OSError):
+        with suppress(OSError):
+            if sys.platform == "darwin":
+                raw.setsockopt(_socket.SOL_SOCKET, _SO_NOSIGPIPE, 1)
+            if raw.family == _socket.AF_INET:
                 raw.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
 
     def fileno(self) -> int:
