@@ -108,7 +108,8 @@ def test_program(core, program, tmp_path_factory):
 
 #: What readers look for, in a search that finds words.
 LOOKED_FOR = """
-fastapi starlette disconnect celery dramatiq rq dask ray joblib jupyter notebook qt tkinter forkserver spawn agent fixture
+fastapi starlette flask django gunicorn backgroundtasks disconnect celery dramatiq rq dask ray joblib jupyter notebook qt tkinter
+forkserver spawn agent fixture
 frozen interpreter postgresql uwsgi container nohup token pause progress retry watchdog queue socket
 """
 

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import typing
 import weakref
 import zipapp
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import pytest
 from conftest import CORES
-from helpers import CORE_SWITCH, TIMEOUT, body, python, until
+from helpers import CORE_SWITCH, ROOT, TIMEOUT, body, child_environment, python, until
 
 
 def package_folder():
@@ -383,6 +384,49 @@ def used(name, folder, *run, **switch):
             os.killpg(server.pid, signal.SIGKILL)
         server.wait()
         assert "Traceback" not in (folder / "log").read_text()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="gunicorn is not for Windows")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_gunicorn_with_the_configuration_of_the_page(core, tmp_path, threads):
+    """SIGTERM ends a request in progress, and then the server, which would have waited for 30 seconds."""
+    pytest.importorskip("gunicorn", reason="make ecosystem installs it")
+
+    def app():
+        import fastevent
+
+        shutdown = fastevent.Event()
+
+        def wsgi(environ, start_response):
+            with shutdown.child(60) as cancel:
+                open("begun", "w").close()
+                cancel.wait()
+                start_response("200 OK", [])
+                return [str(cancel.reason).encode()]
+
+    page = (ROOT / "docs/web.md").read_text(encoding="utf-8")
+    configuration = re.search(r'^```python title="not run: gunicorn reads it"\n(.*?)^```', page, re.M | re.S)[1]
+    (tmp_path / "gunicorn.conf.py").write_text(configuration)
+    (tmp_path / "app.py").write_text(body(app))
+    command = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--threads", threads, "app:wsgi"]
+    with open(tmp_path / "log", "w") as log:
+        options = {"stdout": log, "stderr": log, "cwd": tmp_path, "env": child_environment(core)}
+        server = subprocess.Popen([*map(str, command)], start_new_session=True, **options)
+    try:
+        port = until(lambda: re.search(r"http://127\.0\.0\.1:(\d+)", (tmp_path / "log").read_text()))[1]
+        connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=TIMEOUT)
+        with contextlib.closing(connection):
+            connection.request("GET", "/")
+            until((tmp_path / "begun").exists)
+            start = time.monotonic()
+            server.terminate()
+            assert connection.getresponse().read() == b"SIGTERM"
+        assert server.wait(TIMEOUT) == 0 and time.monotonic() - start < 25
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+    assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 @pytest.mark.parametrize("name", SERVERS)
