@@ -45,7 +45,7 @@ def main(method=None, broken=None):
                 if job.cancelled() or isinstance(job.exception(), EventCancelled):
                     continue
                 if job.exception():
-                    cancel.set(job.exception())  # the first error stops the rest
+                    cancel.set(repr(job.exception()))  # the first error stops the rest; str() of some says little
                     continue
                 done += 1
                 print(f"{done} of {len(jobs)}", flush=True)

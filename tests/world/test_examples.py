@@ -73,7 +73,7 @@ def test_ctrl_c_stops_every_kind_of_pool(core, method):
 
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 def test_the_first_error_stops_the_pool(core, method):
-    assert end(start(core, "pool.py", method, "broken")).endswith("stopped: item 3 is broken\n")
+    assert end(start(core, "pool.py", method, "broken")).endswith("stopped: ValueError('item 3 is broken')\n")
 
 
 def test_the_board_shows_its_groups(core):
