@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from _thread import allocate_lock, get_ident
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from fastevent._core import EventCore
 from fastevent._foreign import ThreadingEvent
-from fastevent._notify import Waker, expire, subscribe, unsubscribe
+from fastevent._notify import Waker, expire
 from fastevent._process import Token, at_fork
 from fastevent._time import LONGEST_WAIT, NEVER, begin_wait, clock, deadline_after, wait_seconds
 
@@ -60,59 +60,58 @@ def _wait_for(events: list[_E], enough: int, timeout: float | None, choose: Any)
 
     With None for a *timeout*, the own deadline that *choose* takes ends the wait: `min` the first, `max` the last of them.
     """
-    different = {id(event): event for event in events}
-    before = {key: event._fe_read() for key, event in different.items()}
-    unset = {key: event for key, event in different.items() if not before[key].is_set}
-    missing = enough - (len(different) - len(unset))
-    seconds = None if timeout is None or missing <= 0 else wait_seconds(timeout)
-    if missing > 0 and seconds != 0:
-        deadline = None if seconds is None else deadline_after(clock.now(), seconds)
-
-        def end(unset: Iterable[EventCore]) -> int:
-            if deadline is not None:
-                return deadline
-            # A self-setting event ends the wait by being set.
-            own = (NEVER if event._fe_self_setting else event._fe_deadline() for event in unset)
-            own_deadline: int = choose(own, default=NEVER)
-            return own_deadline
-
-        wait_while_unset(unset, {key: before[key].sets for key in unset}, missing, end)
+    sets: dict[int, int] = {}  # the events' counts of sets from the start
+    unset: dict[int, _E] = {}
+    for event in events:
+        sets[id(event)], is_set, _ = event._fe_read()
+        if not is_set:
+            unset[id(event)] = event
+    most = len(sets) - enough  # that may stay unset
+    if len(unset) > most:
+        seconds = None if timeout is None else wait_seconds(timeout)
+        if seconds != 0:
+            deadline = None if seconds is None else deadline_after(clock.now(), seconds)
+            _wait_while_unset(unset, sets, most, deadline, choose)
     return [event for event in events if id(event) not in unset]
 
 
-def wait_while_unset(unset: dict[int, Any], sets: dict[int, int], enough: int, end: Callable[[Iterable[Any]], int]) -> None:
-    """Wait until *enough* of the *unset* events were set, or until the *end* of the others. Take out those that were set.
-
-    *sets* has the events' counts of sets from the start.
-    """
+def _wait_while_unset(unset: dict[int, Any], sets: dict[int, int], most: int, deadline: int | None, choose: Any) -> None:
+    """Wait until at most so many of the *unset* events are left, or until the end. Take out those that were set."""
     token = Token(allocate_lock)  # woken when there is something to look at
     waker = Waker(token.wake, get_ident())
-    watched = list(unset.items())
+    watched = list(unset.values())
 
-    def look() -> None:
-        for key, event in watched:
-            if key in unset and event._fe_set_since(sets[key]):
+    def look(now: int) -> tuple[int, int]:
+        """Take out the events that were set. Return when the wait ends, and when to look again."""
+        own_ends, again = [], NEVER
+        for key, event in list(unset.items()):
+            own = event._fe_deadline()
+            if own <= now and event._fe_self_setting:
+                expire(event)
+            if event._fe_set_since(sets[key]):
                 del unset[key]
+            elif own == NEVER or event._fe_self_setting:  # which ends the wait by being set
+                own_ends.append(NEVER)
+                again = min(again, own)
+            else:
+                own_ends.append(own)
+        return choose(own_ends, default=NEVER) if deadline is None else deadline, again
 
     def wait() -> None:
-        for _, event in watched:
-            subscribe(event, waker)
+        for event in watched:
+            event._fe_add_waker(waker)
         while True:
             now = clock.now()
-            for event in list(unset.values()):
-                if event._fe_self_setting and now >= event._fe_deadline():
-                    expire(event)
-            look()
-            until = end(unset.values())
-            if len(watched) - len(unset) >= enough or now >= until:
+            end, again = look(now)
+            if len(unset) <= most or now >= end:
                 return
-            until = min(until, *(event._fe_deadline() for event in unset.values() if event._fe_self_setting), NEVER)
+            until = min(end, again)
             longest = begin_wait()
             token.rest(until if until == NEVER and longest == LONGEST_WAIT else min(until - now, longest))
 
     def leave() -> None:
-        for _, event in watched:
-            unsubscribe(event, waker)
+        for event in watched:
+            event._fe_wakers.pop(waker, None)
         _tokens.__dict__.pop(token, None)
 
     try:
