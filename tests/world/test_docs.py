@@ -108,8 +108,8 @@ def test_program(core, program, tmp_path_factory):
 
 #: What readers look for, in a search that finds words.
 LOOKED_FOR = """
-fastapi starlette flask django gunicorn backgroundtasks disconnect celery dramatiq rq dask ray joblib jupyter notebook qt tkinter
-forkserver spawn agent fixture
+fastapi starlette flask django gunicorn backgroundtasks disconnect celery dramatiq rq dask ray joblib prefect airflow temporal
+apscheduler jupyter notebook qt tkinter forkserver spawn agent fixture interpreterpoolexecutor
 frozen interpreter postgresql uwsgi container nohup token pause progress retry watchdog queue socket
 """
 
