@@ -14,7 +14,6 @@ lock. One waiter of ours stands there for each such event, without a thread and 
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
 from collections import deque
@@ -25,7 +24,7 @@ from weakref import WeakSet, ref
 
 from fastevent._callbacks import callbacks, in_helper
 from fastevent._notify import Children, Pending, notify_pending, set_and_notify
-from fastevent._process import at_fork, log
+from fastevent._process import at_fork, log, warn
 from fastevent._threads import helpers_ended
 from fastevent._types import CoreEvent
 
@@ -82,9 +81,7 @@ class _Waiter:
 
 
 def _leave_out(event: CoreEvent, key: object, function: Callable[[Any], object]) -> None:
-    logging.getLogger("fastevent").warning(
-        "%r is not called, because a threading.Event is set as the interpreter exits", function
-    )
+    warn("%r is not called, because a threading.Event is set as the interpreter exits", function)
 
 
 def is_foreign(event: object) -> bool:

@@ -361,9 +361,18 @@ atexit.register(_at_exit)
 
 def log(text: str, *arguments: object) -> None:
     """Log the exception that is being handled, to the logger `fastevent`. A handler or filter that raises stops nothing."""
-    try:
-        import logging
+    _log("exception", text, arguments)
 
-        logging.getLogger("fastevent").exception(text, *arguments)
+
+def warn(text: str, *arguments: object) -> None:
+    """Log a warning to the logger `fastevent`, as `log()` does with an exception."""
+    _log("warning", text, arguments)
+
+
+def _log(level: str, text: str, arguments: tuple[object, ...]) -> None:
+    try:
+        import logging  # takes as long to import as a third of this package
+
+        getattr(logging.getLogger("fastevent"), level)(text, *arguments)
     except Exception:  # also where the interpreter exits, and nothing can be imported
         pass
