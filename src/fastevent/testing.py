@@ -112,9 +112,10 @@ def frozen_clock() -> FrozenClock:
     Deadlines, waits with a number of seconds, `ticks()`, `restart_timeout()`, `remaining()` and all else that events measure go
     by it, in threads, in `asyncio` and in `trio`. It begins at the time of the real clock, which counts again after the block,
     also if an exception leaves the block. If a signal handler raises at the very moment when the block begins to end, the clock
-    stays frozen, as with any block whose class is written in Python: `clock.__exit__(None, None, None)` ends it. A wait that began before the block looks at the clock only when its own time is over
-    by the real one. A process that is forked in the block has the real clock, and so have other processes that hold a
-    `SharedEvent`. `time.sleep()` and `time.monotonic()` stay as they are.
+    stays frozen, as with any block whose class is written in Python: `clock.__exit__(None, None, None)` ends it. A wait that
+    began before the block looks at the clock only when its own time is over by the real one. A process that is forked in the
+    block has the real clock, and so have other processes that hold a `SharedEvent`. `time.sleep()` and `time.monotonic()` stay
+    as they are.
 
     The block raises `RuntimeError` if the clock is frozen already.
 
