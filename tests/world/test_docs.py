@@ -86,8 +86,9 @@ def test_program(core, program, tmp_path_factory):
     """In a page, … stands for anything. A file, as the workers of a pool may import it."""
     if lacking := missing(program.code):
         pytest.skip(f"make ecosystem installs {', '.join(lacking)}")
-    if "from Python 3.11 on" in program.code and sys.version_info < (3, 11):
-        pytest.skip("for Python 3.11")
+    since = re.search(r"# from Python 3\.(\d+) on$", program.code, re.M)
+    if since and sys.version_info < (3, int(since[1])):
+        pytest.skip(f"for Python 3.{since[1]}")
     directory = tmp_path_factory.mktemp("e")  # a short name: there are sockets in it
     file = directory / "example.py"
     file.write_text(program.code, encoding="utf-8")
