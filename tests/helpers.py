@@ -29,6 +29,10 @@ COMPLETE = os.environ.get("FASTEVENT_TEST_COMPLETE") == "1"
 #: Whether threads of Python code take turns.
 HAS_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 
+#: What is raised at the end of the stack. Compiled calls of PyPy take too little stack for a method to try whether there is
+#: enough of it. So a method may raise in the middle, and the next call completes that. PyPy itself may raise a `TypeError`.
+STACK_ERRORS = (RecursionError, TypeError) if sys.implementation.name == "pypy" else RecursionError
+
 #: The folder of the tests, and that of the project.
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent

@@ -12,7 +12,7 @@ import threading
 import time
 
 import pytest
-from helpers import SCALE, TIMEOUT, SignalAtLine, Threads, deadline, python, until
+from helpers import SCALE, STACK_ERRORS, TIMEOUT, SignalAtLine, Threads, deadline, python, until
 
 has_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 on_posix = pytest.mark.skipif(os.name != "posix", reason="the descriptors of POSIX")
@@ -77,7 +77,7 @@ def test_it_begins_during_a_call(Event, call):
 
 @pytest.mark.parametrize("call", ["set", "clear"])
 def test_a_call_at_the_end_of_the_stack(Event, call):
-    """It raises and changes nothing, or else the descriptor follows."""
+    """It raises and changes nothing, or else the descriptor follows. On PyPy, it does so at the next call."""
     event = Event()
     number = event.fileno()
     if call == "clear":
@@ -95,8 +95,10 @@ def test_a_call_at_the_end_of_the_stack(Event, call):
                     pass
             raise
 
-    with pytest.raises(RecursionError):
+    with pytest.raises(STACK_ERRORS):
         recurse()
+    if sys.implementation.name == "pypy":
+        getattr(event, call)()
     assert is_readable(number) == event.is_set() != before
 
 
@@ -200,8 +202,12 @@ def test_several_threads_get_the_same_one(Event):
             pass
         assert len(numbers) == 1
         del event
-    gc.collect()
-    assert len(os.listdir("/dev/fd")) <= before
+
+    def are_closed():
+        gc.collect()  # PyPy frees a chain of objects link by link
+        return len(os.listdir("/dev/fd")) <= before
+
+    until(are_closed)
 
 
 def test_it_agrees_with_the_flag_at_last(Event, tiny_switch_interval):

@@ -102,8 +102,11 @@ def test_a_later_deadline_wakes_no_thread(core):
 
         from fastevent import Event, _timers
 
-        event, wakes, looks = Event(3600, set_on_timeout=True), [], []
-        until(lambda: _timers.timers.events.asleep.get("until") == deadline(event))
+        rests, wakes, looks = [], [], []
+        rest = _timers.timers.helper.rest
+        _timers.timers.helper.rest = lambda time: rests.append(time) or rest(time)
+        event = Event(3600, set_on_timeout=True)
+        until(lambda: rests and _timers.timers.events.asleep["until"] == deadline(event))
         _timers.timers.helper.wake = lambda: wakes.append(1)
         clock = _timers.timers.events.now
         _timers.timers.events.now = lambda: looks.append(1) or clock()

@@ -7,7 +7,7 @@ import time
 import weakref
 
 import pytest
-from helpers import TIMEOUT, Threads, deadline, need_failing_allocations, python, until, until_waiting
+from helpers import STACK_ERRORS, TIMEOUT, Threads, deadline, need_failing_allocations, python, until, until_waiting
 
 SECOND = 10**9
 
@@ -543,7 +543,7 @@ def test_a_finalizer_may_subscribe_first(Event):
 
 
 def test_set_at_the_end_of_the_stack(Event):
-    """It raises, or else it reaches children, too."""
+    """It raises, or else it reaches children, too. On PyPy, the next one does."""
     parent = Event()
     child = Event(parents=[parent])
 
@@ -558,8 +558,10 @@ def test_set_at_the_end_of_the_stack(Event):
                     pass
             raise
 
-    with pytest.raises(RecursionError):
+    with pytest.raises(STACK_ERRORS):
         recurse()
+    if sys.implementation.name == "pypy":
+        parent.set()
     assert parent.is_set() is child.is_set() is True
 
 
