@@ -181,6 +181,39 @@ class SignalAtLine:
         return kind is Interruption
 
 
+class CtrlC:
+    """A block in which Ctrl-C comes again and again, from `send()` on, until it has raised in a function of the package.
+
+    So it ends what the main thread waits for there, however long the thread needs to get there.
+    """
+
+    def __init__(self):
+        self.has_raised = threading.Event()
+        self.sender = threading.Thread(target=self.work)
+
+    def work(self):
+        while not self.has_raised.wait(0.05):
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    def interrupt(self, number, frame):
+        if frame.f_globals["__name__"].startswith("fastevent.") and not self.has_raised.is_set():
+            self.has_raised.set()
+            raise KeyboardInterrupt
+
+    def send(self):
+        self.sender.start()
+
+    def __enter__(self):
+        self.before = signal.signal(signal.SIGINT, self.interrupt)
+        return self
+
+    def __exit__(self, *_):
+        self.has_raised.set()
+        if self.sender.is_alive():
+            self.sender.join(TIMEOUT)
+        signal.signal(signal.SIGINT, self.before)
+
+
 def need(name):
     """Return the program that fulfils this need of `needs.py`. Without one, skip the test, or the whole module."""
     import pytest  # not at the top: programs import this module, too

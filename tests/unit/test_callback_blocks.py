@@ -12,7 +12,7 @@ import time
 import weakref
 
 import pytest
-from helpers import TIMEOUT, SignalAtLine, Threads, until
+from helpers import TIMEOUT, CtrlC, SignalAtLine, Threads, until
 
 
 class Slow:
@@ -173,15 +173,15 @@ def test_a_signal_handler_sets_inside_the_block(Event):
         signal.signal(signal.SIGTERM, before)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot send itself Ctrl-C alone")
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signal to another thread here")
 def test_ctrl_c_ends_the_waiting(Event):
     event, slow = Event(), Slow()
     setter = threading.Thread(target=event.set, daemon=True)
-    with pytest.raises(KeyboardInterrupt):
+    with CtrlC() as ctrl_c, pytest.raises(KeyboardInterrupt):
         with event.callback(slow):
             setter.start()
             assert slow.begun.wait(TIMEOUT)
-            threading.Timer(0.05, os.kill, [os.getpid(), signal.SIGINT]).start()
+            ctrl_c.send()
     assert not slow.ended
     slow.may_end.set()
     setter.join(TIMEOUT)

@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from helpers import TIMEOUT, SignalAtLine, Threads, child_environment, command, python, until
+from helpers import TIMEOUT, CtrlC, SignalAtLine, Threads, child_environment, command, python, until
 
 # `with event:`
 
@@ -439,29 +439,13 @@ def test_leaving_waits_for_a_callback_that_raises(Event, caplog):
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signal to another thread here")
 def test_ctrl_c_ends_the_waiting(Event):
-    event, go_on, left = Event(), threading.Event(), []
-
-    def interrupt(number, frame):
-        if not left:
-            raise KeyboardInterrupt
-
-    def sends():
-        while not left:
-            time.sleep(0.05)
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-
-    before = signal.signal(signal.SIGINT, interrupt)
+    event, go_on = Event(), threading.Event()
     event.add_callback(lambda event: go_on.wait(TIMEOUT))
-    with Threads(sends):
-        try:
-            with event.set_on_signals(signal.SIGTERM):
-                signal.raise_signal(signal.SIGTERM)
-        except KeyboardInterrupt:
-            left.append("by Ctrl-C")
-        left.append("in time")
+    with CtrlC() as ctrl_c, pytest.raises(KeyboardInterrupt):
+        with event.set_on_signals(signal.SIGTERM):
+            signal.raise_signal(signal.SIGTERM)
+            ctrl_c.send()
     go_on.set()
-    signal.signal(signal.SIGINT, before)
-    assert left[0] == "by Ctrl-C"
 
 
 def test_a_callback_of_sigterm_is_not_lost(core, tmp_path):
