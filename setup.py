@@ -24,6 +24,9 @@ CORE = Extension(
     define_macros=[("CYTHON_VECTORCALL_TPNEW", "0")],
 )
 
+if "-O" not in os.environ.get("CFLAGS", "-O"):
+    CORE.extra_compile_args.append("-O3")  # which CFLAGS have taken away: they replace the flags of the interpreter
+
 
 class BuildPy(build_py):
     """Put `ddeutil.workflow.event` inside the package: in `ddeutil/` it would break the engine that is installed there."""

@@ -3,6 +3,7 @@
 .PHONY: announce install test-more dist proofs # the last two are folders, too
 .NOTPARALLEL:
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+unexport CFLAGS # which replace the flags of the interpreter; some recipes have their own
 quietly = log=$$($(1) 2>&1) || { echo "$$log"; exit 1; } # shows what a command prints only if it fails
 
 # The virtual environment VENV, and for what needs one of its own, VENV-tools and so on.
@@ -89,7 +90,7 @@ coverage:
 bench: $(VENV)/made
 	$(IN) -m pip install --quiet --prefer-binary --group bench .
 	mkdir -p benchmarks/results
-	$(IN) -m pytest -p no:cacheprovider benchmarks/bench_event.py benchmarks/bench_processes.py --quiet --benchmark-quiet $(ARGS) \
+	$(IN) -m pytest -p no:cacheprovider benchmarks/bench_*.py --quiet --benchmark-quiet $(ARGS) \
 		--benchmark-json=benchmarks/results/$$($(IN) -c 'import sys; print(sys.implementation.cache_tag + sys.abiflags)').json
 	PYTHONPATH=tests $(IN) benchmarks/report.py benchmarks/results/*.json
 

@@ -197,6 +197,18 @@ def test_a_build_without_a_compiler_names_a_remedy(unpacked, tmp_path):
     assert "It needs a C compiler and Python's headers. FASTEVENT_PURE_PYTHON=1 builds without it." in output
 
 
+@pytest.mark.skipif(os.name != "posix", reason="the compiler is a shell script")
+@pytest.mark.parametrize("flags, optimised", [("-g0", "-O3"), ("-g -O1", "-O1")])
+def test_other_flags_build_no_slow_core(unpacked, tmp_path, flags, optimised):
+    compiler, called = tmp_path / "compiler", tmp_path / "called"
+    compiler.write_text(f'#!/bin/sh\necho "$@" >>{called}\nwhile [ $# -gt 1 ]; do [ "$1" = -o ] && : >"$2"; shift; done\n')
+    compiler.chmod(0o755)
+    source = shutil.copytree(unpacked, tmp_path / "source", ignore=shutil.ignore_patterns("build"))
+    run(sys.executable, "setup.py", "-q", "build_ext", cwd=source, CC=str(compiler), CFLAGS=flags)
+    compiled = next(line for line in called.read_text().splitlines() if " -c " in f" {line} ")
+    assert re.findall(r"(?<!\S)-O\S*", compiled) == [optimised]
+
+
 def test_a_build_without_cython_names_a_remedy(unpacked, environment, tmp_path):
     install, python = environment
     install("setuptools>=77")
