@@ -52,6 +52,14 @@ def encode(reason: object) -> str:
     return json.dumps({"reason": _text(reason), "timed_out": timed_out})
 
 
+def encode_in_helper(reason: object) -> str:
+    """Return the same where no signal handler can raise: in a helper thread."""
+    try:
+        return encode(reason)
+    except BaseException:  # of the reason's own
+        return encode_repr(reason)
+
+
 def encode_repr(reason: object) -> str:
     """Return what is sent of a *reason* whose own methods are not to be called again."""
     return json.dumps({"reason": object.__repr__(reason), "timed_out": issubclass(type(reason), EventTimeout)})

@@ -18,10 +18,11 @@ import threading
 import time
 from contextlib import suppress
 
-from helpers import TIMEOUT
+from helpers import TIMEOUT, until
 from programs import Programs, context, joined, received, run, waiting, waits
 
 from fastevent import SharedEvent
+from fastevent.shared import _hub, _place
 
 ATTACKS = Programs()
 
@@ -556,16 +557,20 @@ def heard_by(ends):
     return heard
 
 
+def close_all_but(connection):
+    """Close all descriptors, as daemons do, but those of the program's own pipe and of its output."""
+    kept = {0, 1, 2, connection.fileno()}
+    for descriptor in map(int, os.listdir("/proc/self/fd")):
+        if descriptor not in kept:
+            with suppress(OSError):
+                os.close(descriptor)
+
+
 def daemon(made_before, connection):
-    """The descriptors of the program's own pipe stay open; all others are closed, as daemons do it."""
     logged = Logged()
     before = [SharedEvent() for _ in range(made_before)]
     time.sleep(0.2 * made_before)
-    keep = connection.fileno()
-    for descriptor in range(3, 200):
-        if descriptor != keep:
-            with suppress(OSError):
-                os.close(descriptor)
+    close_all_but(connection)
     ends = foreign()
     event = SharedEvent()
     (process, its_end), *_ = waiting((waits, event))
@@ -600,11 +605,7 @@ def a_daemon_that_closes_the_descriptors_of_an_event_makes_others():
 
 def child_without_descriptors(event, connection):
     time.sleep(0.2)  # no thread can know its descriptors while another one closes and replaces them
-    keep = connection.fileno()
-    for descriptor in range(3, 200):
-        if descriptor != keep:
-            with suppress(OSError):
-                os.close(descriptor)
+    close_all_but(connection)
     ends = foreign()
     connection.send("here")
     reason = event.wait(TIMEOUT) and event.reason
@@ -621,6 +622,56 @@ def a_child_that_has_closed_its_descriptors_hears_of_a_set():
     event.set("go")
     said = received(here)
     assert said == ("go", []), said
+    joined(process)
+
+
+def closes_sets_and_exits(event, connection):
+    event.is_set()
+    time.sleep(0.2)  # it is connected
+    close_all_but(connection)
+    _ends = foreign()
+    event.set("last")
+    os._exit(0)
+
+
+@ATTACKS.under_fork
+def a_worker_closes_its_descriptors_sets_and_exits_at_once():
+    for _ in range(5):
+        event = SharedEvent()
+        _, there = context().Pipe()
+        process = run(closes_sets_and_exits, event, there)
+        assert event.wait(TIMEOUT) and event.reason == "last"
+        joined(process)
+
+
+def home_loses_what_is_under_way(connection):
+    """Its thread is held up, as by the machine, until its descriptors are closed: with a set in one of them."""
+    Logged()
+    event, gate = SharedEvent(), threading.Event()
+    connection.send(event)
+    assert received(connection) == "connected"
+    _hub.hub().loop.post(gate.wait)
+    connection.send("now")
+    assert received(connection) == "set"
+    close_all_but(connection)
+    gate.set()
+    connection.send(event.wait(TIMEOUT) and event.reason)
+
+
+@ATTACKS.every_method
+def a_set_under_way_to_descriptors_that_are_closed_arrives():
+    """Though the process that has set the event no longer holds it."""
+    Logged()
+    here, there = context().Pipe()
+    process = run(home_loses_what_is_under_way, there)
+    event = received(here)
+    until(lambda: any(connection.is_trusted for connection in _hub.hub().homes.values()))
+    here.send("connected")
+    assert received(here) == "now"
+    event.set("under way")
+    del event
+    here.send("set")
+    assert received(here) == "under way"
     joined(process)
 
 
@@ -707,6 +758,7 @@ def follower_in_fork(event, w):
 
 
 def sets_and_exits(count, r, w, connection):
+    Logged()  # on a loaded machine, a follower says that it waits
     event = SharedEvent()
     for _ in range(count):
         follower_in_fork(event, w)
@@ -762,24 +814,47 @@ def gives_up_its_rights(event, connection):
     logged = Logged()
     os.setgid(65534)
     os.setuid(65534)
-    if os.fork():
-        os._exit(0)
-    connection.send((event.wait(2) and event.reason, len(logged.messages)))
+    pid = os.fork()
+    if pid:
+        os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    until(lambda: event.is_set() or logged.messages)
+    connection.send("here")
+    received(connection)
+    connection.send((event.is_set() and event.reason, logged.messages))
     os._exit(0)
+
+
+def said_without_rights(seconds):
+    """Return the reason that such a process receives, and what it logs within that time."""
+    event = SharedEvent()
+    here, there = context().Pipe()
+    process = run(gives_up_its_rights, event, there)
+    if seconds:
+        assert received(here) == "here"
+        time.sleep(seconds)
+    event.set("go")
+    if not seconds:
+        assert received(here) == "here"
+    here.send("go on")
+    said = received(here)
+    joined(process)
+    return said
 
 
 @ATTACKS.under_fork
 def a_process_that_may_not_connect_says_so_once():
     if os.getuid():
         return
-    event = SharedEvent()
-    here, there = context().Pipe()
-    process = run(gives_up_its_rights, event, there)
-    time.sleep(1)
-    event.set("go")
-    reason, logged = received(here)
-    joined(process)
-    assert reason == "go" or (reason is False and logged == 1), (reason, logged)
+    _place.HAS_NAMES = False
+    reason, logged = said_without_rights(2)
+    assert reason is False and len(logged) == 1 and "Permission denied" in logged[0], (reason, logged)
+
+
+@ATTACKS.under_fork
+def a_process_that_may_not_open_a_directory_connects_by_name():
+    if os.getuid():
+        return
+    assert said_without_rights(0) == ("go", [])
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from helpers import TIMEOUT, SignalAt, interrupt, until
 from programs import KILLED, Programs, address, context, joined, received, run, waiting, waits
 
 from fastevent import Event, SharedEvent
-from fastevent.shared import _connection, _event, _follower, _held, _home, _hub, _place, _sockets, _wire
+from fastevent.shared import _connection, _event, _follower, _held, _home, _hub, _place, _reach, _sets, _sockets, _wire
 
 FAULTS = Programs()
 
@@ -30,7 +30,7 @@ def counts_set(events, connection):
 @FAULTS.under_fork
 def a_stopped_follower_is_remembered_only_so_far():
     """It connects again when it goes on."""
-    _home.MOST_LINES = 100
+    _connection.MOST_LINES = 100
     events = [SharedEvent() for _ in range(2_000)]
     here, there = context().Pipe()
     process = run(counts_set, events, there)
@@ -42,6 +42,32 @@ def a_stopped_follower_is_remembered_only_so_far():
     until(lambda: not _hub.hub().own().followers)
     os.kill(process.pid, signal.SIGCONT)
     assert received(here) == len(events)
+    joined(process)
+
+
+def home_of_many(count, connection):
+    events = [SharedEvent() for _ in range(count)]
+    connection.send([pickle.dumps(event) for event in events])
+    connection.send(sum(event.wait(TIMEOUT) for event in events))
+
+
+@FAULTS.every_method
+def sets_for_a_stopped_home_are_remembered_in_bounded_memory():
+    """What is forgotten is the reasons, of events that nobody holds."""
+    _sets.MOST_REASONS, _connection.MOST_LINES = 100, 500
+    here, there = context().Pipe()
+    process = run(home_of_many, 10_000, there)
+    events = list(map(pickle.loads, received(here)))
+    (to_home,) = _hub.hub().homes.values()
+    until(lambda: to_home.is_trusted and not to_home.outbox)
+    os.kill(process.pid, signal.SIGSTOP)
+    while events:
+        events.pop().set("x" * 1_000)
+    until(lambda: len(to_home.unconfirmed.reasons) <= 200)
+    assert len(to_home.outbox) <= 10_000 + 2 * 500
+    os.kill(process.pid, signal.SIGCONT)
+    assert received(here) == 10_000
+    until(lambda: not to_home.unconfirmed)
     joined(process)
 
 
@@ -141,7 +167,7 @@ def a_storm_of_handlers_loses_nothing():
     joined(process)
 
 
-HUB = tuple(module.__file__ for module in (_connection, _event, _follower, _held, _home, _hub, _place))
+HUB = tuple(module.__file__ for module in (_connection, _event, _follower, _held, _home, _hub, _place, _reach, _sets))
 
 
 def arrives_interrupted(place, connection):
@@ -393,10 +419,10 @@ def too_many_descriptors():
 
     logging.getLogger("fastevent").propagate = False  # it says so
     logging.getLogger("fastevent").addHandler(logging.NullHandler())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     event = SharedEvent()
     (process, connection), *_ = waiting((waits, event))
     until(lambda: _hub.hub().own().followers)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     files = []
     try:
         while True:

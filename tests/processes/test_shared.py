@@ -166,7 +166,7 @@ def test_dropped_events_leave_nothing(core):
         import pickle
 
         from fastevent import SharedEvent
-        from fastevent.shared import _home, _hub
+        from fastevent.shared import _hub, _sets
 
         tickets = [pickle.dumps(SharedEvent(60, set_on_timeout=True)) for _ in range(100)]
         gc.collect()
@@ -177,7 +177,7 @@ def test_dropped_events_leave_nothing(core):
         del again
         gc.collect()
         assert pickle.loads(tickets[0]).reason == "known by its number"
-        _home.MOST_CAUSES = 10
+        _sets.MOST_CAUSES = 10
         for _ in range(20):
             SharedEvent().set("why")
         causes = _hub.hub().own().causes

@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import socket
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from fastevent import EventTimeout, _reasons
-from fastevent.shared import _home, _place, _sockets, _wire
+from fastevent.shared import _place, _sets, _sockets, _wire
 
 
 def nested(depth):
@@ -94,7 +95,12 @@ def test_a_sealed_line_is_for_the_key():
     assert len(line) <= _wire.LONGEST_LINE and b"xxxx" not in line
     _, word = _wire.words_of(line.strip())
     assert _wire.opened(key, word)[:2] == [b"set", b"7"]
-    for wrong_key, wrong_word in ((os.urandom(32), word), (key, b"A" + word[1:]), (key, b""), (key, b"\xff")):
+    for wrong_key, wrong_word in (
+        (os.urandom(32), word),
+        (key, (b"B" if word.startswith(b"A") else b"A") + word[1:]),
+        (key, b""),
+        (key, b"\xff"),
+    ):
         with pytest.raises(ValueError):
             _wire.opened(wrong_key, wrong_word)
 
@@ -106,29 +112,52 @@ def test_a_number_is_digits(word):
 
 
 def test_what_is_forgotten_is_the_reason_alone(monkeypatch):
-    monkeypatch.setattr(_home, "MOST_CAUSES", 100)
-    causes = _home.Causes()
+    monkeypatch.setattr(_sets, "MOST_CAUSES", 100)
+    causes = _sets.Causes()
     for number in range(0, 20_000, 2):
-        causes.add(number, _home.NO_REASON)
+        causes.add(number, _sets.NO_REASON)
         causes.trim()
     assert len(causes._lines) == 100
     assert all((number in causes) == (number % 2 == 0) for number in range(20_000))
 
 
 def test_reasons_are_bounded_in_bytes():
-    causes = _home.Causes()
+    causes = _sets.Causes()
     for number in range(1_000):
         causes.add(number, "x" * 48_000)
         causes.trim()
-    assert sum(map(len, causes._lines.values())) <= _home.MOST_BYTES
+    assert sum(map(len, causes._lines.values())) <= _sets.MOST_BYTES
     assert all(number in causes for number in range(1_000)) and 1_000 not in causes
 
 
 def test_full_blocks_of_numbers_cost_nothing():
-    numbers = _home.Numbers()
+    numbers = _sets.Numbers()
     for number in range(3 * numbers.BLOCK):
         numbers.add(number)
     assert not numbers._blocks and 3 * numbers.BLOCK - 1 in numbers and 3 * numbers.BLOCK not in numbers
+
+
+def test_numbers_are_taken_out_again():
+    numbers = _sets.Numbers()
+    added = {*range(8_192), *range(10_000, 30_000, 7), 10**12}
+    for number in added:
+        numbers.add(number)
+    taken = []
+    while numbers:
+        taken += numbers.take()
+    assert sorted(taken) == sorted(added) and not numbers.take()
+
+
+def test_what_is_not_confirmed_is_bounded_and_kept():
+    unconfirmed = _sets.Unconfirmed()
+    for number in range(100_000):
+        if unconfirmed.add(number, json.dumps({"reason": "x" * 3_000, "timed_out": False})):
+            unconfirmed.trim()
+    assert sum(map(len, unconfirmed.reasons.values())) < 4 << 20
+    said = list(unconfirmed.reasons)
+    for number in said:  # grows
+        said += unconfirmed.confirm(number)
+    assert sorted(said) == list(range(100_000)) and not unconfirmed
 
 
 @pytest.fixture
@@ -212,3 +241,48 @@ def test_select_waits_for_more_sockets_than_it_takes(monkeypatch):
         wanted[pairs[0][0].fileno()] = True
         assert _sockets.readable_and_writable(wanted, None) == {pairs[4][0].fileno(): False, pairs[0][0].fileno(): True}
         assert _sockets.readable_and_writable({pairs[4][0].fileno(): False}, None)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no program closes handles that it does not know")
+@pytest.mark.parametrize("use", [lambda sock: sock.send(b"!"), lambda sock: sock.close()], ids=["send", "close"])
+def test_what_is_opened_meanwhile_is_left_alone(use, monkeypatch):
+    """As a socket looks whether its descriptor is its own, the program closes it and opens others."""
+    looks, opened = _sockets._identity, []
+
+    def closes(descriptor):
+        identity = looks(descriptor)
+        os.close(descriptor)
+        opened.extend(socket.socketpair())
+        return identity
+
+    for end in _sockets.pair():
+        monkeypatch.setattr(_sockets, "_identity", closes)
+        try:
+            use(end)
+        except OSError:
+            pass
+        monkeypatch.undo()
+        end._raw.detach()
+    for here, there in zip(opened[::2], opened[1::2], strict=True):
+        here.sendall(b"mine")
+        there.sendall(b"mine")
+        assert here.recv(100) == there.recv(100) == b"mine"
+        here.close()
+        there.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has handles instead")
+def test_sockets_get_low_numbers_where_none_is_left():
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    ends = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, limits[1]))
+    try:
+        with pytest.raises(OSError):
+            while True:
+                ends += _sockets.pair()
+        assert min(end.fileno() for end in ends) < 64 < max(end.fileno() for end in ends)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for end in ends:
+            end.close()

@@ -12,49 +12,36 @@ from fastevent.shared._loop import Loop
 from fastevent.shared._sockets import Socket
 
 MOST_READS = 64  # of a connection that is broken
+MOST_LINES = 20_000  # in an outbox: what the other side missed because it has stopped reading, it gets over the next connection
 
 
-class Connection:
-    """What both kinds of connections have in common.
+class Sending:
+    """The half that sends: any thread and any signal handler does.
 
-    Any thread and any signal handler sends. Only the call that holds the claim may write to the socket, close or replace it.
+    Only the call that holds the claim may write to the socket, close or replace it.
     """
 
     def __init__(self, loop: Loop, sock: Socket | None = None) -> None:
         self.loop = loop
         self.socket = sock
-        self.outbox: deque[bytes | int] = (
-            deque()
-        )  # lines, and numbers of events: for those, the line is made at the last moment
+        self.outbox: deque[bytes | int] = deque()  # lines, and numbers of events, whose lines are made at the last moment
+        self.most_lines = MOST_LINES
         self.claim = Claim()
         self.is_full = False  # the thread sends as soon as the socket takes something
         self.is_broken = False  # the thread has to end it
-        self.alarm_at = NEVER  # when `on_alarm()` is called
+        self.is_trusted = False  # the other side has proved that it knows the key
         self._rest = b""  # of the line that is being sent
-        self._inbox = bytearray()
-
-    # What the two kinds say
-
-    def receive(self, words: list[bytes]) -> bool:
-        """Do what a line says. Return False if the connection must end. Raises `ValueError` for what is no such line."""
-        raise NotImplementedError
 
     def line_of(self, number: int) -> bytes:
         """Return the line which says that an event is set, or b"" if it need not be sent any more."""
         raise NotImplementedError
 
-    def was_sent(self, number: int) -> None:
-        """Note that this line has gone."""
-
-    def longest(self) -> int:
-        """Return how many bytes a line may have at present."""
-        raise NotImplementedError
-
-    def end(self) -> None:
-        """Give the connection up. For the thread."""
-        raise NotImplementedError
-
-    # For any thread and any signal handler
+    def add(self, item: bytes | int) -> None:
+        """Put into the outbox what the next call sends. End the connection if the other side has stopped reading."""
+        self.outbox.append(item)
+        if len(self.outbox) > self.most_lines and self.is_trusted:
+            self.is_broken = True
+            self.loop.wake()
 
     def send(self, timeout: int = 0) -> None:
         """Send what the socket takes, and have the thread send the rest.
@@ -103,9 +90,7 @@ class Connection:
                 while self._rest:
                     self._rest = self._rest[self.socket.send(self._rest) :]
                 if self.outbox:
-                    item = self.outbox.popleft()
-                    if isinstance(item, int):
-                        self.was_sent(item)
+                    self.outbox.popleft()
         except BlockingIOError:
             self.is_full = True
         except OSError as error:
@@ -114,16 +99,42 @@ class Connection:
             else:
                 self.is_broken = True
 
-    def close(self, me: Call) -> None:
+    def is_unsent(self) -> bool:
+        """Return whether it is worth waiting, as the process exits, until the socket takes more."""
+        return self.socket is not None and not self.is_broken and bool(self.outbox or self._rest)
+
+
+class Connection(Sending):
+    """What both kinds of connections have in common. The half that reads is for the thread."""
+
+    def __init__(self, loop: Loop, sock: Socket | None = None) -> None:
+        super().__init__(loop, sock)
+        self.alarm_at = NEVER  # when `on_alarm()` is called
+        self._inbox = _wire.Inbox()
+
+    def receive(self, words: list[bytes]) -> bool:
+        """Do what a line says. Return False if the connection must end.
+
+        Raises `ValueError` for a line that says nothing: the rest of one that was cut off, for instance.
+        """
+        raise NotImplementedError
+
+    def longest(self) -> int:
+        """Return how many bytes a line may have at present."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Give the connection up."""
+        raise NotImplementedError
+
+    def close(self) -> None:
         """Close the socket, for the call that holds the claim, and forget what is under way."""
         sock = self.socket
         self.socket = None
         if sock is not None:
             sock.close()
-        self._rest, self._inbox = b"", bytearray()
-        self.is_full = self.is_broken = False
-
-    # For the thread
+        self._rest, self._inbox = b"", _wire.Inbox()
+        self.is_full = self.is_broken = self.is_trusted = False
 
     def on_ready(self, can_write: bool) -> None:
         if can_write:
@@ -152,22 +163,24 @@ class Connection:
             return False
         except OSError:
             data = b""
-        self._inbox += data
-        if not self._take_lines() or not data:
+        if not self._take_lines(data) or not data:
             self.end()
             return False
+        if self.outbox:
+            self.send()
         return True
 
-    def _take_lines(self) -> bool:
+    def _take_lines(self, data: bytes) -> bool:
         inbox = self._inbox
+        inbox.add(data)
         while inbox is self._inbox:  # another, once the connection has ended
-            length = inbox.find(b"\n")
-            if max(length, len(inbox) if length < 0 else 0) > self.longest():
-                return False
-            if length < 0:
-                return True
-            line = bytes(inbox[:length])
-            del inbox[: length + 1]
-            if line and not self.receive(_wire.words_of(line)):
-                return False
+            line = inbox.next_line(self.longest())
+            if line is None:
+                return inbox.length <= self.longest()
+            try:
+                if line and not self.receive(_wire.words_of(line)):
+                    return False
+            except ValueError:
+                if not self.is_trusted:
+                    return False
         return True

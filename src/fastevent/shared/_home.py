@@ -4,98 +4,26 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections import deque
 from itertools import count
 
 from fastevent._process import Call, log
-from fastevent._reasons import encode
+from fastevent._reasons import encode_in_helper
 from fastevent._time import NEVER, SECOND, monotonic_ns
 from fastevent.shared import _wire
 from fastevent.shared._connection import Connection
 from fastevent.shared._held import Held, Key
-from fastevent.shared._loop import Loop
+from fastevent.shared._loop import AFTER_CLOSING, Loop
 from fastevent.shared._place import HAS_NAMES, Home, Listener
+from fastevent.shared._sets import NO_REASON, Causes
 from fastevent.shared._sockets import Socket
 from fastevent.shared._wire import line, new_nonce, number_of, proof, set_line
 
-MOST_LINES = 20_000  # in the outbox for a follower: one that has stopped reading connects again when it goes on
 MOST_FOLLOWED = 262_144  # events that one process follows
-MOST_CAUSES = 65_536  # of events that are set, remembered with their reasons
-MOST_BYTES = 8 << 20  # of these
-MOST_UNTRIMMED = 1_000  # and so many more until the thread looks
 MOST_STRANGERS = 64  # connections that have shown nothing
 STRANGER_TIMEOUT = 10 * SECOND  # how long a connection may take until it is proved
 ACCEPTED_AT_ONCE = 16
 ACCEPT_PAUSE = SECOND // 4  # when no descriptor is left
 RENEWAL = 60 * SECOND if HAS_NAMES else SECOND  # how often to look whether the address is still there
-
-NO_REASON = encode(None)
-
-
-class Numbers:
-    """A set of numbers that grows: a bit for each, in blocks; of a block in which all are, nothing but that."""
-
-    BLOCK = 8_192
-    MOST_BLOCKS = 16_384  # 16 MiB, for 134 million numbers: of more, the oldest are taken out
-
-    def __init__(self) -> None:
-        self._blocks: dict[int, bytearray] = {}
-        self._full: dict[int, None] = {}
-
-    def add(self, number: int) -> None:
-        """For one thread."""
-        index, place = divmod(number, self.BLOCK)
-        if index in self._full:
-            return
-        block = self._blocks.setdefault(index, bytearray(self.BLOCK // 8))
-        block[place >> 3] |= 1 << (place & 7)
-        if block[-1] and block.count(255) == len(block):
-            self._full[index] = None  # first: another thread may be looking
-            del self._blocks[index]
-        elif len(self._blocks) > self.MOST_BLOCKS:
-            del self._blocks[next(iter(self._blocks))]
-
-    def __contains__(self, number: int) -> bool:
-        index, place = divmod(number, self.BLOCK)
-        block = self._blocks.get(index)
-        return index in self._full or (block is not None and bool(block[place >> 3] & 1 << (place & 7)))
-
-
-class Causes:
-    """Which events of this home are set, and why."""
-
-    def __init__(self) -> None:
-        self._lines: dict[int, bytes] = {}
-        self._recent: deque[int] = deque()  # in which order they were set; the thread has not seen these yet
-        self._order: deque[int] = deque()
-        self._bytes = 0
-        self._forgotten = Numbers()  # set as well, for a reason that is no longer remembered
-
-    def add(self, number: int, reason: str | bytes) -> bool:
-        """Add the reason, unless there is one. Return whether `trim()` should be called."""
-        line = set_line(number, reason)
-        if self._lines.setdefault(number, line) is line:
-            self._recent.append(number)
-        return len(self._recent) > MOST_UNTRIMMED or len(line) > 4_096
-
-    def __contains__(self, number: int) -> bool:
-        return number in self._lines or number in self._forgotten
-
-    def line(self, number: int) -> bytes | None:
-        """Return the line which says that the event is set, or None if it is not."""
-        line = self._lines.get(number)
-        return set_line(number, NO_REASON) if line is None and number in self._forgotten else line
-
-    def trim(self) -> None:
-        """Forget the oldest reasons if there are too many. For one thread."""
-        while self._recent:
-            number = self._recent.popleft()
-            self._order.append(number)
-            self._bytes += len(self._lines[number])
-        while len(self._order) > MOST_CAUSES or self._bytes > MOST_BYTES:
-            oldest = self._order.popleft()
-            self._forgotten.add(oldest)  # first: another thread may be looking
-            self._bytes -= len(self._lines.pop(oldest))
 
 
 class OwnHome:
@@ -129,12 +57,9 @@ class OwnHome:
             self.loop.post(self.causes.trim)
         for follower in list(self.followers):
             if number in follower.follows:
-                follower.outbox.append(number)
+                follower.add(number)
                 follower.send()
                 follower.follows.pop(number, None)
-                if len(follower.outbox) > MOST_LINES:
-                    follower.is_broken = True
-                    self.loop.wake()
 
     def reason_of(self, number: int) -> bytes | None:
         """Return the reason as JSON, or None if the event is not set."""
@@ -147,7 +72,7 @@ class OwnHome:
             for event in self.held.of((self.home, number)):  # which may remember more
                 _, is_set, reason = event._fe_read()
                 if is_set and reason is not None:
-                    return set_line(number, encode(reason))
+                    return set_line(number, encode_in_helper(reason))
         return line
 
     # For the thread
@@ -179,7 +104,7 @@ class OwnHome:
             logging.getLogger("fastevent").warning("no descriptor is left, so the processes that follow events here take turns")
         idle = [follower for follower in list(self.followers) if not follower.follows]
         for follower in [*idle, *self.strangers, *self.followers][: max(1, len(idle))]:
-            follower.end()
+            follower.on_broken()
 
 
 class Acceptor:
@@ -213,7 +138,7 @@ class Acceptor:
 
     def end(self) -> None:
         """Listen anew, because the program has closed the descriptor."""
-        self.on_alarm()
+        self.pause(AFTER_CLOSING)
 
     def on_broken(self) -> None:
         self.on_alarm()
@@ -243,7 +168,6 @@ class FromFollower(Connection):
         self.own = own
         self.follows: dict[int, None] = {}  # numbers of events that are not set yet
         self.has_greeted = False  # with the key, but perhaps by what it has read elsewhere
-        self.is_trusted = False  # it has proved that it knows the key
         self.alarm_at = monotonic_ns() + STRANGER_TIMEOUT
         self._nonce, self._their_nonce = new_nonce(), b""
         self.outbox.append(line(b"hello", self._nonce))
@@ -265,17 +189,11 @@ class FromFollower(Connection):
             self.own.followers.pop(self, None)
             self.own.strangers.pop(self, None)
             self.loop.watched.pop(self, None)
-            self.close(me)
+            self.close()
         finally:
             self.claim.give_back(me)
 
     def receive(self, words: list[bytes]) -> bool:
-        try:
-            return self._receive(words)
-        except ValueError:  # the rest of a line that was cut off is no harm
-            return self.is_trusted
-
-    def _receive(self, words: list[bytes]) -> bool:
         key, address = self.own.home.key, self.own.home.address
         match words:
             case [b"follow", number] if self.is_trusted:
@@ -284,6 +202,7 @@ class FromFollower(Connection):
                 self.follows.pop(number_of(number), None)
             case [b"set", number, reason] if self.is_trusted:
                 self._was_set(number, reason)
+                self.add(line(b"got", number))
             case [b"sealed", text] if self.has_greeted:
                 match _wire.opened(key, text):
                     case [b"set", number, reason]:
@@ -313,8 +232,7 @@ class FromFollower(Connection):
             return
         self.follows[number] = None
         if number in self.own.causes:
-            self.outbox.append(number)
-            self.send()
+            self.add(number)
             self.follows.pop(number, None)
-        if len(self.follows) > MOST_FOLLOWED or len(self.outbox) > MOST_LINES:
+        if len(self.follows) > MOST_FOLLOWED:
             self.is_broken = True

@@ -110,23 +110,17 @@ class Hub:
         for follower in list(own.followers) if own is not None else []:
             follower.outbox.append(_wire.line(b"bye"))
         deadline = monotonic_ns() + EXIT_TIMEOUT
-        while (left := [each for each in self.connections() if self._is_unsent(each)]) and monotonic_ns() < deadline:
+        while (left := [each for each in self.connections() if each.is_unsent()]) and monotonic_ns() < deadline:
             for connection in left:
                 connection.is_full = False
                 self.loop.safely(connection.reach if isinstance(connection, ToHome) else connection.send)
-            if any(map(self._is_unsent, left)):
+            if any(each.is_unsent() for each in left):
                 sleep(0.001)
         if not SENT_IS_KEPT:
             wait_until_read([each.socket for each in self.connections() if each.socket is not None], deadline)
         if own is not None:
             own.listener.remove()
         self.close()
-
-    def _is_unsent(self, connection: Connection) -> bool:
-        if connection.is_broken:
-            return False
-        is_lost = isinstance(connection, ToHome) and connection.socket is None and bool(connection.unsent)
-        return is_lost or (connection.socket is not None and bool(connection.outbox or connection._rest))
 
     def close(self) -> None:
         """Close all descriptors. The directory of a listener stays: in a forked child, it is the parent's."""

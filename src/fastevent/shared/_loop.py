@@ -22,6 +22,10 @@ _SHORTEST_PAUSE, _LONGEST_PAUSE = SECOND // 50, 5 * SECOND  # after failures of 
 #: Until the thread looks whether its sockets are still there: as long as it has run. The system does not say
 #: that the program has closed and replaced the descriptors for which a thread waits. Daemons do that soon after they begin.
 _SHORTEST_LOOK, _LONGEST_LOOK = SECOND // 20, 60 * SECOND
+#: After the program has closed descriptors, until the thread makes others: meanwhile, the program may be opening its own.
+AFTER_CLOSING = SECOND // 20
+
+Ends = tuple[Socket, Socket]
 
 
 class Watched(Protocol):
@@ -43,6 +47,57 @@ class Watched(Protocol):
     def end(self) -> None: ...
 
 
+class Waking:
+    """Two sockets, one at each end: what any thread writes into one of them wakes the thread that waits for the other.
+
+    They belong to the process, and outlive the thread, which ends at each fork.
+    """
+
+    def __init__(self) -> None:
+        self._pairs: dict[str, Ends] = {}  # "present"
+
+    @property
+    def ends(self) -> Ends | None:
+        return self._pairs.get("present")
+
+    def make(self) -> Ends:
+        """Make the sockets, unless they are there. Raises `OSError`."""
+        ends = self.ends
+        if ends is None:
+            made = pair()
+            ends = self._pairs.setdefault("present", made)
+            if ends is not made:
+                self.close(made)
+        return ends
+
+    def wake(self) -> bool:
+        """End the present waiting of the thread. Return False if it waits for a socket that the program has closed."""
+        ends = self.ends
+        if ends is None:  # it will look at everything anyway
+            return True
+        try:
+            ends[1].send(b"!")
+        except BlockingIOError:  # it has been woken often enough
+            pass
+        except OSError:
+            if self._pairs.pop("present", None) is not None:
+                self.close(ends)
+                with suppress(OSError):
+                    self.make()
+                return False
+        return True
+
+    def works(self, ends: Ends) -> bool:
+        return self.ends is ends and -1 not in (ends[0].fileno(), ends[1].fileno())
+
+    def close(self, ends: Ends | None) -> None:
+        if ends is not None:
+            if self.ends is ends:
+                self._pairs.pop("present", None)
+            for end in ends:
+                end.close()
+
+
 class Loop:
     """What the thread has to do in this process. A forked child has another one."""
 
@@ -54,7 +109,7 @@ class Loop:
         self.posts: deque[Callable[[], object]] = deque()
         self.can_start = True  # the thread; not in a fork handler of PyPy
         self.is_over = False  # the process exits
-        self._waking: dict[str, tuple[Socket, Socket]] = {}  # "pair", while the thread runs
+        self._waking = Waking()
         self._round = Claim()  # of a thread, while it does what there is to do
 
     # For any thread and any signal handler
@@ -70,21 +125,17 @@ class Loop:
 
     def wake(self) -> None:
         """End the present waiting of the thread, or the next one."""
+        if self.is_over:
+            return
         expect_exit()
+        with suppress(OSError):  # where no descriptor is left, the thread tries again
+            self._waking.make()  # here and not in the thread: just after a fork, a program may be replacing its descriptors
         self.start()
         self.interrupt()
 
     def interrupt(self) -> None:
-        waking = self._waking.get("pair")
-        if waking is None:  # it will look at everything anyway
-            return
-        try:
-            waking[1].send(b"!")
-        except BlockingIOError:  # it has been woken often enough
-            pass
-        except OSError:  # the program has closed the descriptor, for which the thread may be waiting
-            if self._waking.pop("pair", None) is not None:
-                self.leave_behind()
+        if not self._waking.wake():
+            self.leave_behind()
 
     def is_needed(self) -> bool:
         is_here = self.generation == generation()  # just after a fork, this may still be what the parent has to do
@@ -95,27 +146,26 @@ class Loop:
         for watched in list(self.watched):
             if watched.socket is not None:
                 watched.socket.close()
-        self._close_waking(self._waking.get("pair"))
+        self._waking.close(self._waking.ends)
 
     # For the thread
 
     def work(self, life: Life) -> None:
-        failures, waking, began = 0, None, monotonic_ns()
-        try:
-            while self.goes_on(life):
-                try:
-                    if waking is None or not self._can_be_woken(waking):
-                        self._close_waking(waking)
-                        waking = self._waking["pair"] = pair()
-                    self.work_once(life, waking[0], min(max(_SHORTEST_LOOK, monotonic_ns() - began), _LONGEST_LOOK))
-                    failures = 0
-                except BaseException:
-                    if not failures:
-                        log("in the thread of shared events, which goes on")
-                    failures += 1
-                    self.pause(life, min(_SHORTEST_PAUSE << min(failures, 20), _LONGEST_PAUSE))
-        finally:
-            self._close_waking(waking)
+        failures, began = 0, monotonic_ns()
+        while self.goes_on(life):
+            try:
+                waking = self._waking.make()
+                if not self._waking.works(waking):
+                    self._waking.close(waking)
+                    self.pause(life, AFTER_CLOSING)
+                    continue
+                self.work_once(life, waking[0], min(max(_SHORTEST_LOOK, monotonic_ns() - began), _LONGEST_LOOK))
+                failures = 0
+            except BaseException:
+                if not failures:
+                    log("in the thread of shared events, which goes on")
+                failures += 1
+                self.pause(life, min(_SHORTEST_PAUSE << min(failures, 20), _LONGEST_PAUSE))
 
     def goes_on(self, life: Life) -> bool:
         """Return False before a fork and at the end, which is after `multiprocessing` has waited for children."""
@@ -169,16 +219,6 @@ class Loop:
             function()
         except BaseException:  # of a finalizer, for instance: the thread is for all events
             log("in the thread of shared events")
-
-    def _can_be_woken(self, waking: tuple[Socket, Socket]) -> bool:
-        return self._waking.get("pair") is waking and -1 not in (waking[0].fileno(), waking[1].fileno())
-
-    def _close_waking(self, waking: tuple[Socket, Socket] | None) -> None:
-        if waking is not None:
-            if self._waking.get("pair") is waking:
-                self._waking.pop("pair", None)
-            for end in waking:
-                end.close()
 
 
 def _needs_end(watched: Watched) -> bool:

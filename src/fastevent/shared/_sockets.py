@@ -1,7 +1,8 @@
 """Sockets of this package's own.
 
 The modules that gevent and eventlet replace are not used. A program may close descriptors that it does not know, as daemons do,
-and open others that get the same numbers. So a socket looks whether its descriptor is still its own before each use.
+and open others that get the same numbers. So a socket looks whether its descriptor is still its own before each use. It has a
+high number, because what others open gets the lowest one that is free: nothing takes its place while it looks.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ native_select: Any = private_copy("select")
 
 CONNECT_TIMEOUT = 0.05  # seconds: it is the kernel that answers
 MOST_SELECTED = 500  # sockets for which `select.select()` waits at once; on Windows, 512
+_HIGH = 500  # the lowest number of a descriptor, if the limit allows as many
 
 _UNDER_WAY = {errno.EINPROGRESS, errno.EWOULDBLOCK}
 # A program may have given SIGPIPE its default action.
@@ -34,7 +36,7 @@ class Socket:
     __slots__ = ("_identity", "_raw")
 
     def __init__(self, raw: Any) -> None:
-        self._raw = raw
+        self._raw = raw = _moved_up(raw)
         self._identity = _identity(raw.fileno())  # at once: another thread of the program may be closing descriptors
         raw.setblocking(False)
         with suppress(OSError):
@@ -123,7 +125,11 @@ if sys.platform == "win32":
     def _identity(descriptor: int) -> object:
         return descriptor
 
+    def _moved_up(raw: Any) -> Any:
+        return raw
+
 else:
+    from fcntl import F_DUPFD_CLOEXEC, fcntl
 
     def _identity(descriptor: int) -> object:
         try:
@@ -131,6 +137,17 @@ else:
         except OSError:
             return None
         return status.st_dev, status.st_ino
+
+    def _moved_up(raw: Any) -> Any:
+        """Return the socket with a high number, or as it is where none is left."""
+        limit = os.sysconf("SC_OPEN_MAX")
+        try:
+            descriptor = fcntl(raw.fileno(), F_DUPFD_CLOEXEC, min(limit // 2, _HIGH) if limit > 0 else _HIGH)
+        except OSError:
+            return raw
+        moved = _socket.socket(raw.family, raw.type, raw.proto, fileno=descriptor)
+        raw.close()
+        return moved
 
 
 def for_address(address: Any) -> Socket:

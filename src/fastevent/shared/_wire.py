@@ -7,6 +7,7 @@
     follow 7               a follower wants to know when event 7 is set
     drop 7                 a follower holds event 7 no longer
     set 7 REASON           in both directions: event 7 is set; the reason as JSON
+    got 7                  a home: it has received that
     bye                    the home ends
 
 Nothing is parsed but by splitting it, and nothing is unpickled. The reason alone is JSON, which each
@@ -25,7 +26,6 @@ from fastevent._reasons import decode
 LONGEST_GREETING = 1_024  # bytes of a line from a process that has proved nothing, complete or not
 LONGEST_LINE = 65_536  # bytes of any line
 
-
 _END = b"\4"  # of a line that is whole; it stands in no word
 
 
@@ -37,6 +37,29 @@ def line(*words: bytes) -> bytes:
 def words_of(line: bytes) -> list[bytes]:
     """Return the words of a line, of which the last one may contain spaces; none if the line was cut off."""
     return line[:-1].split(b" ", 2) if line.endswith(_END) else []
+
+
+class Inbox:
+    """What has been read of a connection and has not been used: the lines that follow, and the beginning of one."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    @property
+    def length(self) -> int:
+        return len(self._data)
+
+    def add(self, data: bytes) -> None:
+        self._data += data
+
+    def next_line(self, longest: int) -> bytes | None:
+        """Return the next line, or None if none is whole, or one is too long."""
+        length = self._data.find(b"\n", 0, longest + 1)
+        if length < 0:
+            return None
+        line = bytes(self._data[:length])
+        del self._data[: length + 1]
+        return line
 
 
 def set_line(number: int, reason: str | bytes) -> bytes:
@@ -69,6 +92,14 @@ def sealed(key: bytes, line_: bytes) -> bytes:
     nonce = os.urandom(16)
     hidden = _combined(text, key, nonce)
     return line(b"sealed", b64encode(nonce + hmac.digest(key, nonce + hidden, "sha256") + hidden))
+
+
+def sealed_set(key: bytes, number: int, reason: str) -> bytes:
+    return sealed(key, set_line(number, reason))
+
+
+def greeting(key: bytes, nonce: bytes, address: object) -> bytes:
+    return line(b"greet", nonce, proof(key, "greeting", nonce, address))
 
 
 def opened(key: bytes, word: bytes) -> list[bytes]:
