@@ -6,11 +6,12 @@ import errno
 from collections import deque
 
 from fastevent._process import Call, Claim, sleep
-from fastevent._time import NEVER, monotonic_ns
+from fastevent._time import NEVER, SECOND, monotonic_ns
 from fastevent.shared import _wire
 from fastevent.shared._loop import Loop
 from fastevent.shared._sockets import Socket
 
+SEND_TIMEOUT = SECOND // 10  # how long a set() waits for another thread that is sending
 MOST_READS = 64  # of a connection that is broken
 MOST_LINES = 20_000  # in an outbox: what the other side missed because it has stopped reading, it gets over the next connection
 

@@ -6,9 +6,8 @@ When the home ends, its events are set here. What is set here is said until the 
 from __future__ import annotations
 
 from fastevent._reasons import encode_in_helper
-from fastevent._time import SECOND
 from fastevent.shared import _wire
-from fastevent.shared._connection import MOST_LINES
+from fastevent.shared._connection import MOST_LINES, SEND_TIMEOUT
 from fastevent.shared._held import Held
 from fastevent.shared._loop import Loop
 from fastevent.shared._place import Home
@@ -16,7 +15,6 @@ from fastevent.shared._reach import Reaching, send_apart
 from fastevent.shared._sets import Unconfirmed
 from fastevent.shared._wire import line, number_of, sealed_set, set_line
 
-SEND_TIMEOUT = SECOND // 10  # how long a set() waits for another thread that is sending
 MOST_SEALED = 256  # lines for a home that has not proved anything
 
 

@@ -10,7 +10,7 @@ from fastevent._process import Call, log
 from fastevent._reasons import encode_in_helper
 from fastevent._time import NEVER, SECOND, monotonic_ns
 from fastevent.shared import _wire
-from fastevent.shared._connection import Connection
+from fastevent.shared._connection import SEND_TIMEOUT, Connection
 from fastevent.shared._held import Held, Key
 from fastevent.shared._loop import AFTER_CLOSING, Loop
 from fastevent.shared._place import HAS_NAMES, Home, Listener
@@ -55,10 +55,11 @@ class OwnHome:
         """Record that the event is set, and then notify its followers: one that comes in between finds it set."""
         if self.causes.add(number, reason):
             self.loop.post(self.causes.trim)
+        deadline = monotonic_ns() + SEND_TIMEOUT  # for all together
         for follower in list(self.followers):
             if number in follower.follows:
                 follower.add(number)
-                follower.send()
+                follower.send(deadline - monotonic_ns())
                 follower.follows.pop(number, None)
 
     def reason_of(self, number: int) -> bytes | None:
