@@ -25,7 +25,7 @@ class Sending:
     def __init__(self, loop: Loop, sock: Socket | None = None) -> None:
         self.loop = loop
         self.socket = sock
-        self.outbox: deque[bytes | int] = deque()  # lines, and numbers of events, whose lines are made at the last moment
+        self.outbox: deque[bytes | int] = deque()  # lines, and numbers, whose lines are made as they are sent
         self.most_lines = MOST_LINES
         self.claim = Claim()
         self.is_full = False  # the thread sends as soon as the socket takes something
@@ -34,7 +34,10 @@ class Sending:
         self._rest = b""  # of the line that is being sent
 
     def line_of(self, number: int) -> bytes:
-        """Return the line which says that an event is set, or b"" if it need not be sent any more."""
+        """Return the line which says that an event is set, or b"" if it need not be sent any more.
+
+        It is called by the call that holds the claim, which sends the line.
+        """
         raise NotImplementedError
 
     def add(self, item: bytes | int) -> None:

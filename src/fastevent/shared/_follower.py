@@ -11,7 +11,7 @@ from fastevent.shared._connection import MOST_LINES, SEND_TIMEOUT
 from fastevent.shared._held import Held
 from fastevent.shared._loop import Loop
 from fastevent.shared._place import Home
-from fastevent.shared._reach import Reaching, send_apart
+from fastevent.shared._reach import PROOF, Reaching, send_apart
 from fastevent.shared._sets import Unconfirmed
 from fastevent.shared._wire import line, number_of, sealed_set, set_line
 
@@ -31,15 +31,15 @@ class ToHome(Reaching):
 
     def follow(self, number: int) -> None:
         self.follows[number] = None
-        if self.is_trusted:  # otherwise, `_introduce()` does it
-            self.add(_follow_line(number))
+        if self.is_trusted:  # otherwise, `introduce()` does it
+            self.add(-number)
         self.reach()
 
     def drop(self, number: int) -> None:
         if number in self.follows:
             del self.follows[number]
             if self.is_trusted:
-                self.add(line(b"drop", b"%d" % number))  # it goes with the next line
+                self.add(-number)  # it goes with the next line
 
     def publish(self, number: int, reason: str) -> None:
         """Notify the home, unless it is the home that has notified this process."""
@@ -47,10 +47,8 @@ class ToHome(Reaching):
             return
         if self.unconfirmed.add(number, reason):
             self.loop.post(self.unconfirmed.trim)
-        if self.is_trusted:
+        if self.is_trusted or len(self.outbox) < MOST_SEALED:  # the others follow the proof
             self.add(number)
-        elif len(self.outbox) < MOST_SEALED:  # the others follow the proof
-            self.add(sealed_set(self.home.key, number, reason))
         connected = self.socket
         self.reach(SEND_TIMEOUT)
         if connected is not None and (self.is_broken or self.socket is not connected):
@@ -64,19 +62,32 @@ class ToHome(Reaching):
         return super().is_unsent() or (self.socket is None and not self.is_gone and bool(self.unconfirmed))
 
     def begin(self) -> None:
-        for number, reason in list(self.unconfirmed.reasons.items())[:MOST_SEALED]:
-            self.outbox.append(sealed_set(self.home.key, number, reason))
+        self.outbox.extend(list(self.unconfirmed.reasons)[:MOST_SEALED])
 
     def on_gone(self) -> None:
         for number, _ in self.held.of_home(self.home):
             self.follows.pop(number, None)
             self.held.arrived((self.home, number), f"{self.home}, which made it, is gone")
 
-    # For the thread
+    # For the call that sends
 
     def line_of(self, number: int) -> bytes:
+        """Return a line about an event: of a positive number, that it is set; of a negative one, whether this process follows it.
+
+        Only the call that sends the line knows whether the home has the proof by then, because a connection may end and begin
+        at any time.
+        """
+        if number == PROOF:
+            return super().line_of(number)
+        if number < 0:
+            word = b"follow" if -number in self.follows else b"drop"
+            return line(word, b"%d" % -number) if self.has_proved else b""
         reason = self.unconfirmed.reasons.get(number)
-        return b"" if reason is None else set_line(number, reason)
+        if reason is None:
+            return b""
+        return set_line(number, reason) if self.has_proved else sealed_set(self.home.key, number, reason)
+
+    # For the thread
 
     def receive(self, words: list[bytes]) -> bool:
         match words:
@@ -93,7 +104,7 @@ class ToHome(Reaching):
             _, is_set, reason = event._fe_read()
             if not is_set:
                 self.follows[number] = None
-                self.outbox.append(_follow_line(number))
+                self.outbox.append(-number)
             elif number in self.follows:
                 self.unconfirmed.add(number, encode_in_helper(reason))
         self.outbox.extend(list(self.unconfirmed.reasons) or self.unconfirmed.recall())
@@ -106,7 +117,3 @@ class ToHome(Reaching):
 
     def _was_confirmed(self, number: int) -> None:
         self.outbox.extend(self.unconfirmed.confirm(number))
-
-
-def _follow_line(number: int) -> bytes:
-    return line(b"follow", b"%d" % number)

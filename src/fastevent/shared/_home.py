@@ -213,6 +213,8 @@ class FromFollower(Connection):
                 self.own.strangers.pop(self, None)
                 self.outbox.append(line(b"prove", proof(key, "home", nonce, self._nonce, address)))
                 self.send()
+            case [b"greet", nonce, _] if self.has_greeted and nonce == self._their_nonce:
+                pass  # an exception has repeated it
             case [b"prove", said] if self.has_greeted and not self.is_trusted:
                 self.is_trusted = _wire.is_proof(said, key, "follower", self._their_nonce, self._nonce, address)
                 if self.is_trusted:

@@ -22,6 +22,7 @@ from fastevent.shared._wire import greeting, line, new_nonce, proof, sealed_set
 
 SHORTEST_PAUSE, LONGEST_PAUSE = AFTER_CLOSING, SECOND  # from one attempt to the next
 PROOF_TIMEOUT, LONGEST_PROOF_TIMEOUT = 3 * SECOND, 60 * SECOND  # for the proof of a home, until it is tried again
+PROOF = 0  # in an outbox: no event has this number
 REFUSAL = 2 * SECOND if REFUSAL_IS_CERTAIN else 10 * SECOND  # for how long nobody listens, until the home is gone
 
 
@@ -82,6 +83,7 @@ class Reaching(Connection):
         self.home = home
         self.is_gone = False
         self._attempts = Attempts(home)
+        self.has_proved = False  # and so this process to the home; for the call that holds the claim
         self._nonce, self._their_nonce = b"", b""
 
     # What is said
@@ -101,6 +103,12 @@ class Reaching(Connection):
     def on_gone(self) -> None:
         """Do what is to be done when the home is gone."""
         raise NotImplementedError
+
+    def line_of(self, number: int) -> bytes:
+        """Return the proof. What is said after it, the home believes."""
+        key, address = self.home.key, self.home.address
+        self.has_proved = True
+        return line(b"prove", proof(key, "follower", self._nonce, self._their_nonce, address))
 
     # For any thread and any signal handler
 
@@ -144,7 +152,7 @@ class Reaching(Connection):
             self._try_later()
 
     def _greet(self) -> None:
-        self.is_trusted, self._their_nonce, self._nonce = False, b"", new_nonce()
+        self.is_trusted, self.has_proved, self._their_nonce, self._nonce = False, False, b"", new_nonce()
         self.outbox.clear()
         self.begin()
         self.outbox.appendleft(greeting(self.home.key, self._nonce, self.home.address))  # in front of what others add meanwhile
@@ -204,8 +212,8 @@ class Reaching(Connection):
             case [b"prove", said] if self._their_nonce and not self.is_trusted:
                 if not _wire.is_proof(said, key, "home", self._nonce, self._their_nonce, address):
                     return False
-                self.outbox.append(line(b"prove", proof(key, "follower", self._nonce, self._their_nonce, address)))
-                self.is_trusted = True  # what other threads say from now on comes behind the proof
+                self.outbox.append(PROOF)
+                self.is_trusted = True
                 self.alarm_at = NEVER
                 self._attempts.succeeded()
                 self.introduce()
