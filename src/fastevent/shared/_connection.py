@@ -150,7 +150,9 @@ class Connection(Sending):
         self.alarm_at = NEVER
 
     def on_broken(self) -> None:
-        """Read what the other side has sent before it ended, and then end, too."""
+        """Read what the other side has sent, and then end."""
+        if self.socket is not None:
+            self.socket.stop_receiving()  # otherwise, something could come between the last look and the end
         for _ in range(MOST_READS):
             if self.socket is None or not self.read():
                 break

@@ -49,9 +49,10 @@ class ToHome(Reaching):
             self.loop.post(self.unconfirmed.trim)
         if self.is_trusted or len(self.outbox) < MOST_SEALED:  # the others follow the proof
             self.add(number)
+        self.connect_if_needed()
         connected = self.socket
-        self.reach(SEND_TIMEOUT)
-        if connected is not None and (self.is_broken or self.socket is not connected):
+        self.send(SEND_TIMEOUT)
+        if self.is_broken or self.socket is not connected:
             send_apart(self.home, number, reason)
         self.follows.pop(number, None)
 

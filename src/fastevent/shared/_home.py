@@ -86,7 +86,7 @@ class OwnHome:
         stranger = FromFollower(self, sock)
         self.strangers[stranger] = None
         if len(self.strangers) > MOST_STRANGERS:
-            next(iter(self.strangers)).end()
+            next(iter(self.strangers)).on_broken()
         self.loop.watch(stranger)
         stranger.send()
         stranger.read()  # most have greeted already

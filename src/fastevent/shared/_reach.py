@@ -112,11 +112,14 @@ class Reaching(Connection):
 
     # For any thread and any signal handler
 
-    def reach(self, timeout: int = 0) -> None:
-        """Connect to the home, unless there is a connection, and send. If the home is gone, set its events."""
+    def reach(self) -> None:
+        self.connect_if_needed()
+        self.send()
+
+    def connect_if_needed(self) -> None:
+        """Connect to the home, unless there is a connection. If the home is gone, set its events."""
         if self.socket is None and not self.is_gone:
             self._connect()
-        self.send(timeout)
 
     def _connect(self) -> None:
         me, codes = Call(), []

@@ -96,6 +96,12 @@ class Socket:
         except OSError:
             return True
 
+    def stop_receiving(self) -> None:
+        """Have the other side send no more. What it has sent can still be received. Does nothing on other systems than Linux."""
+        if sys.platform == "linux" and self.fileno() != -1:
+            with suppress(OSError):
+                self._raw.shutdown(_socket.SHUT_RD)
+
     def accept(self) -> Socket:
         self._check()
         descriptor, _ = self._raw._accept()
