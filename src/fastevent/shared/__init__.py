@@ -19,7 +19,8 @@ parent, and follows them as any other process does.
 
 1. A shared event is only ever set. So a line may come late, twice or in another order.
 2. The home registers a follower, and then looks whether the event is set. It records that an event is set, and then looks for
-   followers. So no set falls in between. In the same way, a follower first holds an event, and then says that it follows.
+   followers. So no set falls in between. In the same way, a follower notes that it follows an event, then holds it, and then
+   says that it follows.
 3. The thread reads. Any thread and any signal handler sends: a line stands in an outbox until a call moves it to the socket.
    Only the call that holds the connection's claim may write to the socket, close or replace it. A set() waits a moment for such
    a call of another thread, because an `os._exit()` may follow. Nothing else waits for it.

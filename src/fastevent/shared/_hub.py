@@ -56,11 +56,12 @@ class Hub:
     def hold(self, reference: Reference) -> None:
         """Have the event set here if it is set elsewhere, now or later."""
         home, number = key = reference.key
-        self.held.add(reference)  # first: a set that comes from now on finds it
-        event = reference()
-        if event is None or event._fe_read().is_set:
-            return
         own = self.own_of(home)
+        if own is None and _is_unset(reference):
+            self.to_home(home).follows[number] = None  # before another thread finds the event, and sets it
+        self.held.add(reference)  # before a set that comes
+        if not _is_unset(reference):
+            return
         if own is None:
             self.to_home(home).follow(number)
             return
@@ -84,8 +85,10 @@ class Hub:
         connection = self.homes.get(home)
         if connection is not None:
             connection.drop(number)
-        for other in others:  # the event has just arrived again
-            self.hold(other)
+        for other in others:  # the event has just arrived again, and may have been set since
+            if self.own_of(home) is None:
+                self.to_home(home).follow(number)
+            notify(other)
 
     def publish(self, key: Key, reason: str) -> None:
         """Notify other processes that the event is set."""
@@ -130,6 +133,11 @@ class Hub:
                 connection.socket.close()
         if (own := self._made) is not None:
             own.listener.close()
+
+
+def _is_unset(reference: Reference) -> bool:
+    event = reference()
+    return event is not None and not event._fe_read().is_set
 
 
 def hub() -> Hub:
