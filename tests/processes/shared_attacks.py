@@ -239,6 +239,50 @@ def an_impostor_that_talks_is_given_up():
         assert said == f"process {pid}, which made it, is gone", said
 
 
+def passes_on(path, name, connection):
+    """Listen at the path in place of the home, and connect each follower to the home by its name. Send what is heard."""
+    server, links, heard = listening(path), {}, bytearray()
+    connection.send("listens")
+    while not connection.poll():
+        for each in select.select([server, *links], [], [], 0.05)[0]:
+            if each is server:
+                here, there = server.accept()[0], connected(name)
+                links[here], links[there] = there, here
+                continue
+            with suppress(OSError):
+                data = each.recv(65_536)
+                heard += data
+                links[each].sendall(data)
+                if data:
+                    continue
+            other = links.pop(each)
+            links.pop(other, None)
+            each.close()
+            other.close()
+    for each in (server, *links):
+        each.close()
+    connection.send(bytes(heard))
+
+
+@ATTACKS.under_fork
+def a_stranger_between_follower_and_home_learns_and_keeps_nothing():
+    logged, event, secret = Logged(), SharedEvent(), "the password of the data base"
+    path, name = sorted(addresses_of(os.getpid()), reverse=True)
+    shutil.rmtree(os.path.dirname(path))
+    os.mkdir(os.path.dirname(path))
+    here, there = context().Pipe()
+    stranger = run(passes_on, path, name, there)
+    assert received(here) == "listens"
+    (process, connection) = waiting((waits, event))[0]
+    event.set(secret)
+    assert received(connection) == secret
+    here.send("end")
+    heard = received(here)
+    assert b"greet" in heard and not any(word in heard for word in (b"prove", b"follow", secret.encode()))
+    joined(process, stranger)
+    assert not logged.messages
+
+
 # Reasons
 
 

@@ -53,7 +53,7 @@ class ToHome(Reaching):
         connected = self.socket
         self.send(SEND_TIMEOUT)
         if self.is_broken or self.socket is not connected:
-            send_apart(self.home, number, reason)
+            send_apart(self.home.key, self.addresses(), number, reason)
         self.follows.pop(number, None)
 
     def needs_home(self) -> bool:
@@ -82,11 +82,11 @@ class ToHome(Reaching):
             return super().line_of(number)
         if number < 0:
             word = b"follow" if -number in self.follows else b"drop"
-            return line(word, b"%d" % -number) if self.has_proved else b""
+            return line(word, b"%d" % -number) if self.proofs.are_given else b""
         reason = self.unconfirmed.reasons.get(number)
         if reason is None:
             return b""
-        return set_line(number, reason) if self.has_proved else sealed_set(self.home.key, number, reason)
+        return set_line(number, reason) if self.proofs.are_given else sealed_set(self.home.key, number, reason)
 
     # For the thread
 

@@ -82,8 +82,8 @@ class OwnHome:
         for address in self.listener.sockets:
             self.loop.watch(Acceptor(self, address))
 
-    def accepted(self, sock: Socket) -> None:
-        stranger = FromFollower(self, sock)
+    def accepted(self, sock: Socket, address: object) -> None:
+        stranger = FromFollower(self, sock, address)
         self.strangers[stranger] = None
         if len(self.strangers) > MOST_STRANGERS:
             next(iter(self.strangers)).on_broken()
@@ -129,7 +129,7 @@ class Acceptor:
         try:
             for _ in range(ACCEPTED_AT_ONCE):
                 sock = self.own.listener.sockets[self.address].accept()
-                self.own.accepted(sock)
+                self.own.accepted(sock, self.address)
         except BlockingIOError:
             pass
         except OSError as error:
@@ -164,9 +164,10 @@ class Acceptor:
 class FromFollower(Connection):
     """The connection to a process that follows events of this one, or to a stranger that has shown nothing yet."""
 
-    def __init__(self, own: OwnHome, sock: Socket) -> None:
+    def __init__(self, own: OwnHome, sock: Socket, address: object) -> None:
         super().__init__(own.loop, sock)
         self.own = own
+        self.address = address  # at which it has come
         self.follows: dict[int, None] = {}  # numbers of events that are not set yet
         self.has_greeted = False  # with the key, but perhaps by what it has read elsewhere
         self.alarm_at = monotonic_ns() + STRANGER_TIMEOUT
@@ -195,7 +196,7 @@ class FromFollower(Connection):
             self.claim.give_back(me)
 
     def receive(self, words: list[bytes]) -> bool:
-        key, address = self.own.home.key, self.own.home.address
+        key, address = self.own.home.key, self.address
         match words:
             case [b"follow", number] if self.is_trusted:
                 self._follow(number_of(number))

@@ -11,6 +11,7 @@ import errno
 import logging
 import os
 from contextlib import suppress
+from typing import Any
 
 from fastevent._process import Call
 from fastevent._time import NEVER, SECOND, monotonic_ns
@@ -18,7 +19,7 @@ from fastevent.shared import _wire
 from fastevent.shared._connection import Connection
 from fastevent.shared._loop import AFTER_CLOSING, Loop
 from fastevent.shared._place import NOBODY_LISTENS, REFUSAL_IS_CERTAIN, Home, connect
-from fastevent.shared._wire import greeting, line, new_nonce, proof, sealed_set
+from fastevent.shared._wire import line, new_nonce, proof, sealed_set
 
 SHORTEST_PAUSE, LONGEST_PAUSE = AFTER_CLOSING, SECOND  # from one attempt to the next
 PROOF_TIMEOUT, LONGEST_PROOF_TIMEOUT = 3 * SECOND, 60 * SECOND  # for the proof of a home, until it is tried again
@@ -32,6 +33,7 @@ class Attempts:
     def __init__(self, home: Home) -> None:
         self.home = home
         self._has_logged = False
+        self._strangers = 0  # how many connections have come to nothing
         self.succeeded()
 
     def succeeded(self) -> None:
@@ -41,6 +43,14 @@ class Attempts:
 
     def begin_again(self) -> None:
         self._pause = SHORTEST_PAUSE
+
+    def in_turn(self, addresses: list[Any]) -> list[Any]:
+        """Begin with another address than the one at which somebody has proved nothing."""
+        first = self._strangers % len(addresses)
+        return addresses[first:] + addresses[:first]
+
+    def met_a_stranger(self) -> None:
+        self._strangers += 1
 
     def next(self) -> int:
         """Return when to try again."""
@@ -56,7 +66,7 @@ class Attempts:
         self._log_once("it says nothing")
 
     def show_end(self, codes: list[int]) -> bool:
-        """Return whether the home is gone, by the errors that its addresses gave."""
+        """Return whether the home is gone, by the errors that its addresses gave, in their order."""
         now = monotonic_ns()
         if codes[-1] not in NOBODY_LISTENS:
             self._refused_since = NEVER
@@ -75,6 +85,28 @@ class Attempts:
             logging.getLogger("fastevent").warning(text, self.home, why)
 
 
+class Proofs:
+    """What a follower and its home prove to each other over one connection, as the follower knows it."""
+
+    def __init__(self, key: bytes, address: object) -> None:
+        self.key = key
+        self.address = address  # at which the home was reached
+        self.nonce = new_nonce()
+        self.their_nonce = b""
+        self.are_given = False  # that of the follower, too: what is sent from now on comes behind it
+
+    def greeting(self) -> bytes:
+        return line(b"greet", self.nonce, proof(self.key, "greeting", self.nonce, self.address))
+
+    def is_of_home(self, said: bytes) -> bool:
+        return _wire.is_proof(said, self.key, "home", self.nonce, self.their_nonce, self.address)
+
+    def give(self) -> bytes:
+        """Return the line that proves it to the home. For the call that sends it."""
+        self.are_given = True
+        return line(b"prove", proof(self.key, "follower", self.nonce, self.their_nonce, self.address))
+
+
 class Reaching(Connection):
     """A connection to a home, which is made as soon as it is needed, and again when it has ended."""
 
@@ -83,8 +115,7 @@ class Reaching(Connection):
         self.home = home
         self.is_gone = False
         self._attempts = Attempts(home)
-        self.has_proved = False  # and so this process to the home; for the call that holds the claim
-        self._nonce, self._their_nonce = b"", b""
+        self.proofs = Proofs(home.key, home.address)  # of the present connection; replaced by the call that holds the claim
 
     # What is said
 
@@ -105,10 +136,12 @@ class Reaching(Connection):
         raise NotImplementedError
 
     def line_of(self, number: int) -> bytes:
-        """Return the proof. What is said after it, the home believes."""
-        key, address = self.home.key, self.home.address
-        self.has_proved = True
-        return line(b"prove", proof(key, "follower", self._nonce, self._their_nonce, address))
+        """Return the proof."""
+        return self.proofs.give()
+
+    def addresses(self) -> list[Any]:
+        """Return where to look for the home, in this order."""
+        return self._attempts.in_turn(self.home.addresses())
 
     # For any thread and any signal handler
 
@@ -122,17 +155,17 @@ class Reaching(Connection):
             self._connect()
 
     def _connect(self) -> None:
-        me, codes = Call(), []
+        me, codes = Call(), dict[Any, int]()
         try:
             if not self.claim.take(me):
                 return  # another call is at it
-            for address in self.home.addresses() if self.socket is None else ():
+            for address in self.addresses() if self.socket is None else ():
                 try:
                     sock = connect(address)
                 except OSError as error:
-                    codes.append(error.errno or errno.EIO)
+                    codes[address] = error.errno or errno.EIO
                 else:
-                    self._greet()
+                    self._greet(address)
                     self.alarm_at = self._attempts.proof_deadline()
                     self.socket = sock
                     codes.clear()
@@ -146,7 +179,7 @@ class Reaching(Connection):
                 self.loop.watch(self)
                 raise
         if codes:
-            self._was_not_reached(codes)
+            self._was_not_reached([codes[address] for address in self.home.addresses()])
 
     def _was_not_reached(self, codes: list[int]) -> None:
         if self._attempts.show_end(codes):
@@ -154,11 +187,11 @@ class Reaching(Connection):
         else:
             self._try_later()
 
-    def _greet(self) -> None:
-        self.is_trusted, self.has_proved, self._their_nonce, self._nonce = False, False, b"", new_nonce()
+    def _greet(self, address: object) -> None:
+        self.is_trusted, self.proofs = False, Proofs(self.home.key, address)
         self.outbox.clear()
         self.begin()
-        self.outbox.appendleft(greeting(self.home.key, self._nonce, self.home.address))  # in front of what others add meanwhile
+        self.outbox.appendleft(self.proofs.greeting())  # in front of what others add meanwhile
 
     def _try_later(self) -> None:
         self.alarm_at = self._attempts.next()
@@ -200,20 +233,20 @@ class Reaching(Connection):
         elif was_refused:  # late, as on Windows
             self._was_not_reached([errno.ECONNREFUSED])
         else:
+            self._attempts.met_a_stranger()
             self._try_later()
 
     def longest(self) -> int:
         return _wire.LONGEST_LINE if self.is_trusted else _wire.LONGEST_GREETING
 
     def receive(self, words: list[bytes]) -> bool:
-        key, address = self.home.key, self.home.address
         match words:
             case [b"bye"] if self.is_trusted:
                 self.give_up()
-            case [b"hello", nonce] if not self._their_nonce:
-                self._their_nonce = nonce
-            case [b"prove", said] if self._their_nonce and not self.is_trusted:
-                if not _wire.is_proof(said, key, "home", self._nonce, self._their_nonce, address):
+            case [b"hello", nonce] if not self.proofs.their_nonce:
+                self.proofs.their_nonce = nonce
+            case [b"prove", said] if self.proofs.their_nonce and not self.is_trusted:
+                if not self.proofs.is_of_home(said):
                     return False
                 self.outbox.append(PROOF)
                 self.is_trusted = True
@@ -226,13 +259,13 @@ class Reaching(Connection):
         return True
 
 
-def send_apart(home: Home, number: int, reason: str) -> None:
+def send_apart(key: bytes, addresses: list[Any], number: int, reason: str) -> None:
     """Send a set over a connection of its own: the process may exit before the thread has replaced one that is broken."""
-    for address in home.addresses():
+    for address in addresses:
         with suppress(OSError):
             sock = connect(address)
             try:
-                sock.send(greeting(home.key, new_nonce(), home.address) + sealed_set(home.key, number, reason))
+                sock.send(Proofs(key, address).greeting() + sealed_set(key, number, reason))
                 return
             finally:
                 sock.close()

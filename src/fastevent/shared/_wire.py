@@ -78,7 +78,11 @@ def new_nonce() -> bytes:
 
 
 def proof(key: bytes, *words: object) -> bytes:
-    """Return what only a process that knows the *key* can say: for this role, these nonces and this address."""
+    """Return what only a process that knows the *key* can say: for this role, these nonces and this address.
+
+    The address is that of the connection, as each side knows it. So a program that listens at one address of a home cannot pass
+    on what is said there, from and to another one.
+    """
     return hmac.digest(key, ascii(words).encode(), "sha256").hex().encode()
 
 
@@ -96,10 +100,6 @@ def sealed(key: bytes, line_: bytes) -> bytes:
 
 def sealed_set(key: bytes, number: int, reason: str) -> bytes:
     return sealed(key, set_line(number, reason))
-
-
-def greeting(key: bytes, nonce: bytes, address: object) -> bytes:
-    return line(b"greet", nonce, proof(key, "greeting", nonce, address))
 
 
 def opened(key: bytes, word: bytes) -> list[bytes]:
