@@ -16,12 +16,15 @@ sys.path.insert(0, str(HERE / "tools"))
 import home  # noqa: E402
 
 PURE = os.environ.get("FASTEVENT_PURE_PYTHON", "") not in ("", "0") or sys.implementation.name != "cpython"
+# What Cython 3.3.1 makes of __init__ otherwise drops references that it does not have, where memory is short.
+MACROS = [("CYTHON_VECTORCALL_TPNEW", "0")]
+if sys.version_info >= (3, 12):  # the core in each interpreter of a process: a state and a type of its own
+    MACROS += [("CYTHON_USE_MODULE_STATE", "1"), ("CYTHON_USE_TYPE_SPECS", "1")]
 CORE = Extension(
     "fastevent._core_c",
     ["src/fastevent/_core_c.pyx"],
-    depends=["src/fastevent/_core_c.h"],
-    # What Cython 3.3.1 makes of __init__ otherwise drops references that it does not have, where memory is short.
-    define_macros=[("CYTHON_VECTORCALL_TPNEW", "0")],
+    depends=["src/fastevent/_core_c.h", "src/fastevent/_core_c_objects.h"],
+    define_macros=MACROS,
 )
 
 if "-O" not in os.environ.get("CFLAGS", "-O"):

@@ -15,9 +15,15 @@ else:
     try:
         import fastevent._core_c as core
     except ImportError as error:
-        # A pure wheel has none, and a second interpreter of the process cannot load it. A core that is broken must be noticed.
+        if "already been imported" in str(error):
+            raise ImportError(
+                "this interpreter has loaded fastevent before, and something has removed it from sys.modules: "
+                "leave 'fastevent' and 'fastevent._core_c' there, since events made before live on with the first one"
+            ) from error
+        # A pure wheel has none, and up to Python 3.11 one interpreter of the process can load it. A core that is broken must be
+        # noticed.
         missing = isinstance(error, ModuleNotFoundError) and error.name == "fastevent._core_c"
-        if not missing and "interpreter" not in str(error):
+        if not missing and not str(error).startswith("Interpreter change detected"):
             raise
         from fastevent import _core_py as core
 
@@ -33,3 +39,11 @@ attach = core.attach
 attach_polls = core.attach_polls
 freeze = core.freeze
 unfreeze = core.unfreeze
+
+if not TYPE_CHECKING and IMPLEMENTATION == "c":
+    # `unittest.mock.create_autospec()` asks a callable that is no Python function for the signature of its `__call__`, sometimes
+    # as that of a function and sometimes as that of a bound method.
+    _set, _clear, _wait = EventCore.set, EventCore.clear, EventCore.wait
+    _set.__call__ = lambda self=None, reason=None: _set(self, reason)
+    _clear.__call__ = lambda self=None: _clear(self)
+    _wait.__call__ = lambda self=None, timeout=None: _wait(self, timeout)

@@ -1,4 +1,6 @@
-/* What the compiled core takes from C: clocks, atomic access, the mutex, forks, and the slots of its type. */
+/* What the compiled core takes from C: clocks, atomic access, the mutex, waiters and forks. `_core_c_objects.h` has its objects.
+
+   Static variables are of the process, for all interpreters in it, each of which may have a GIL of its own. */
 
 #include <math.h>
 #include <stdint.h>
@@ -67,6 +69,9 @@ static inline int64_t deadline_after(int64_t start, double seconds) {
     return nanoseconds < (double)(NEVER - start) ? start + (int64_t)nanoseconds : NEVER;
 }
 
+/* The longest time that a lock can be waited for, in nanoseconds: `_time.LONGEST_WAIT`. */
+static int64_t longest_wait;
+
 /* How many waiters a set() wakes, because all of them would only compete: for the GIL, or for the event's mutex. Measured: fewer
    are slower beside a thread that computes, more are slower if all are idle. */
 #define WINDOW 64
@@ -82,8 +87,6 @@ typedef PyMutex Mutex;
 #define store_process(pointer, value) _Py_atomic_store_uint32(pointer, value)
 #define load_bits_acquire(pointer) _Py_atomic_load_uint8(pointer)
 #define store_bits_release(pointer, value) _Py_atomic_store_uint8(pointer, value)
-#define load_known_acquire(pointer) _Py_atomic_load_uint32_acquire(pointer)
-#define store_known_release(pointer, value) _Py_atomic_store_uint32_release(pointer, value)
 #define lock_mutex(mutex) PyMutex_Lock(mutex)
 #define unlock_mutex(mutex) PyMutex_Unlock(mutex)
 #define reset_mutex(mutex) memset(mutex, 0, sizeof(Mutex))
@@ -97,11 +100,18 @@ typedef struct { char unused; } Mutex;
 #define store_process(pointer, value) (*(pointer) = (value))
 #define load_bits_acquire(pointer) (*(pointer))
 #define store_bits_release(pointer, value) (*(pointer) = (value))
-#define load_known_acquire(pointer) (*(pointer))
-#define store_known_release(pointer, value) (*(pointer) = (value))
 #define lock_mutex(mutex) ((void)(mutex))
 #define unlock_mutex(mutex) ((void)(mutex))
 #define reset_mutex(mutex) ((void)(mutex))
+#endif
+
+/* What interpreters share, each under a GIL of its own. A volatile access is as strong with this compiler. */
+#ifdef _MSC_VER
+#define load_known_acquire(pointer) (*(volatile uint32_t *)(pointer))
+#define store_known_release(pointer, value) (*(volatile uint32_t *)(pointer) = (value))
+#else
+#define load_known_acquire(pointer) __atomic_load_n(pointer, __ATOMIC_ACQUIRE)
+#define store_known_release(pointer, value) __atomic_store_n(pointer, value, __ATOMIC_RELEASE)
 #endif
 
 /* How many more calls of Python functions fit into each other. */
@@ -143,10 +153,7 @@ static void after_fork_in_child(void) {
     for (Waiter *waiter = waits_of_thread; waiter != NULL; waiter = waiter->outer)
         waiter->process = this_process;  /* its thread came along */
 }
-static void watch_forks(void) {
-    static int watched;  /* by the first interpreter that loads the module */
-    if (!watched) watched = pthread_atfork(NULL, NULL, after_fork_in_child) == 0;
-}
+static void watch_forks(void) { (void)pthread_atfork(NULL, NULL, after_fork_in_child); }
 static inline void enter_wait(Waiter *waiter) {
     waiter->outer = waits_of_thread;
     waits_of_thread = waiter;
@@ -162,86 +169,17 @@ static void watch_forks(void) {}
 #define leave_wait(waiter) ((void)(waiter))
 #endif
 
+/* What one interpreter of the process does for all. Whether the caller is the first one to claim it. */
+static inline int claim(uint32_t *place) {
+#ifdef _MSC_VER
+    return _InterlockedCompareExchange((volatile long *)place, 1, 0) == 0;
+#else
+    uint32_t unclaimed = 0;
+    return __atomic_compare_exchange_n(place, &unclaimed, 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+#endif
+}
+static uint32_t process_begun;
+
 /* The timeout of an event made without one, once it is known. */
 static double implicit_seconds;
-static uint32_t implicit_known;
-
-/* The type's __init__ as attach() found it. Another one has been put there since if they differ. */
-static initproc core_init;
-
-/* Only object.__new__ refuses an abstract class. On 3.12 only it gives an instance the array of attribute values that the
-   interpreter's specialised method calls want. */
-static PyObject *allocate(PyTypeObject *cls) {
-    if ((PY_VERSION_HEX < 0x030C0000 || PY_VERSION_HEX >= 0x030D0000) && !(cls->tp_flags & Py_TPFLAGS_IS_ABSTRACT))
-        return cls->tp_alloc(cls, 0);
-    PyObject *nothing = PyTuple_New(0);
-    PyObject *self = nothing == NULL ? NULL : PyBaseObject_Type.tp_new(cls, nothing, NULL);
-    Py_XDECREF(nothing);
-    return self;
-}
-
-/* What few events have. It is not in the `__dict__` of the event: up to Python 3.13, polling an event that has one takes twice as
-   long. */
-enum { CHILDREN, CALLBACKS, WAKERS, PARENTS, NAME, EXTRAS };
-typedef struct Extras { PyObject *items[EXTRAS]; } Extras;
-
-/* The reason and the extras are all that an event refers to. Cython would make the core itself a type that takes part in the
-   collection of garbage, which costs every event a fifth of its creation; it is enough that Event does. */
-static Py_ssize_t reason_offset, extras_offset, waiters_offset;
-#define reason_of(self) (*(PyObject **)((char *)(self) + reason_offset))
-#define extras_of(self) ((Extras *)*(PyObject **)((char *)(self) + extras_offset))
-#define next_kept(self) (*(PyObject **)((char *)(self) + waiters_offset))  /* an event that is dropped has no waiters */
-static int visit_event(PyObject *self, visitproc visit, void *arg) {
-    Py_VISIT(reason_of(self));
-    if (extras_of(self) != NULL)
-        for (int i = 0; i < EXTRAS; i++) Py_VISIT(extras_of(self)->items[i]);
-    return 0;
-}
-static int clear_event(PyObject *self) {
-    Py_CLEAR(reason_of(self));
-    if (extras_of(self) != NULL)
-        for (int i = 0; i < EXTRAS; i++) Py_CLEAR(extras_of(self)->items[i]);
-    return 0;
-}
-
-/* An event may be the reason of another one, and so on. A long chain of them must not be dropped by recursion: below DEEPEST, an
-   event is kept for the call above it. The interpreter does likewise for types that take part in the collection of garbage. */
-#define DEEPEST 32
-static THREAD_LOCAL int depth_of_drops;
-static THREAD_LOCAL PyObject *kept;  /* the first; `next_kept()` of it is the next one */
-static void drop_content(PyObject *self) {
-    (void)clear_event(self);
-    PyMem_RawFree(extras_of(self));
-}
-static void drop_event(PyObject *self) {
-    PyTypeObject *type = Py_TYPE(self);
-    if (reason_of(self) != NULL || extras_of(self) != NULL) {  /* most events have neither */
-        if (depth_of_drops == DEEPEST) {
-            Py_INCREF(type);  /* the caller may drop it */
-            next_kept(self) = kept;
-            kept = self;
-            return;
-        }
-        depth_of_drops++;
-        drop_content(self);
-        while (kept != NULL) {
-            PyObject *other = kept;
-            PyTypeObject *its_type = Py_TYPE(other);
-            kept = next_kept(other);
-            drop_content(other);
-            its_type->tp_free(other);
-            Py_DECREF(its_type);
-        }
-        depth_of_drops--;
-    }
-    type->tp_free(self);
-}
-
-/* A key that no other subscriber has: object(). */
-#define new_key() (PyBaseObject_Type.tp_alloc(&PyBaseObject_Type, 0))
-
-/* What attach() needs: the definition behind a method descriptor, and an attribute that the interpreter reads inline. */
-#define definition_of(descriptor) (((PyMethodDescrObject *)(descriptor))->d_method)
-static PyMemberDef flag_member = {"flag", T_OBJECT_EX, 0, READONLY,
-    "The flag as an attribute, True or False, read-only: the cheapest way to poll.\n\n"
-    "Thread safety: atomic."};
+static uint32_t implicit_known, implicit_claimed;

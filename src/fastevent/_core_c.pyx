@@ -1,4 +1,4 @@
-# cython: language_level=3, binding=False, always_allow_keywords=False, embedsignature=True, embedsignature.format=clinic, auto_pickle=False, freethreading_compatible=True
+# cython: language_level=3, binding=False, always_allow_keywords=False, embedsignature=True, embedsignature.format=clinic, auto_pickle=False, freethreading_compatible=True, subinterpreters_compatible=own_gil
 """EventCore, compiled: the flag, the deadline, the reason and the waiters of an event.
 
 It behaves as `_core_py.py` does, by another algorithm; neither explains the other. What holds here, with the tests that fail if it
@@ -21,7 +21,9 @@ does not:
 5. Under the mutex no Python code runs, nothing is allocated, no reference is dropped, and nothing blocks. So set() may be called
    from a signal handler, a finalizer or a weakref callback at any point of any method.
    (test_faults: signal_storm, handlers_that_raise, finalizers)
-6. With the GIL, the GIL is the mutex: nothing inside gives it up. Without it, the mutex is one byte, a `PyMutex`.
+6. With the GIL, the GIL is the mutex: nothing inside gives it up. Without it, the mutex is one byte, a `PyMutex`. An event is of
+   one interpreter, and so is every object that this module keeps; what C variables hold is of the process.
+   (test_interpreters: interpreters_come_and_go_in_many_threads)
 7. A set() wakes the first WINDOW pending waiters. Each waiter that a set() has woken wakes another one as it leaves, by
    a return, an exception or a fork. So as long as a waiter is pending, one that was woken is on its way, or a later set() wakes more.
    (test_waiting: many_waiters_are_all_woken; test_waiting_signals: a_woken_waiter_that_raises_wakes_another)
@@ -37,6 +39,8 @@ the queue either by its own thread, which then knows that it was pending, or by 
 searched exhaustively.
 """
 
+import sys
+
 cimport cython
 from cpython.dict cimport PyDict_SetItem, PyDict_Size
 from cpython.exc cimport PyErr_CheckSignals
@@ -46,28 +50,18 @@ from cpython.object cimport PyObject
 from cpython.pythread cimport PY_LOCK_ACQUIRED, PyLockStatus, PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock
 from cpython.pythread cimport PyThread_release_lock, PyThread_type_lock
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, Py_XINCREF
-from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
+from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE, PyTuple_New
 from libc.math cimport NAN, isnan
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-# Kept in C variables, because module globals are cleared at exit before the last finalizers run.
-cdef int64_t LONGEST_WAIT
-cdef object implicit_timeout, ended_error, clear_and_notify, expire, finish_child, schedule, set_and_notify, wake_wakers, State
-cdef object Children, NO_SUBSCRIBERS, Period, begin_wait, check_name, clock, event_seconds, take_options, wait_seconds
-cdef PyTypeObject *own_class = NULL  # the class that attach() had; it lives as long as this module
-cdef object new_tuple = tuple.__new__  # a named tuple's own takes three times as long
-from fastevent._config import implicit_timeout
-from fastevent._errors import ended_error
-from fastevent._notify import NO_SUBSCRIBERS, Children, State, clear_and_notify, expire, finish_child, schedule
-from fastevent._notify import set_and_notify, wake_wakers
-from fastevent._options import check_name, take_options
-from fastevent._time import LONGEST_WAIT, Period, begin_wait, clock, event_seconds, wait_seconds
+from fastevent import _config, _errors, _notify, _options, _time
 
 
 cdef extern from "_core_c.h":
     const int64_t NEVER
     const double NO_TIMEOUT
     const int WINDOW
+    int64_t longest_wait
     const uint8_t HAS_SUBSCRIBERS
     const uint8_t HAS_OPTIONS
     const uint8_t SELF_SETTING
@@ -114,6 +108,36 @@ cdef extern from "_core_c.h":
 
     double implicit_seconds
     uint32_t implicit_known
+    uint32_t implicit_claimed
+    uint32_t process_begun
+    bint claim(uint32_t *place) noexcept nogil
+
+cdef extern from "_core_c_objects.h":
+    ctypedef struct Imports:
+        PyObject *Children
+        PyObject *NO_SUBSCRIBERS
+        PyObject *Period
+        PyObject *State
+        PyObject *begin_wait
+        PyObject *check_name
+        PyObject *clear_and_notify
+        PyObject *clock
+        PyObject *ended_error
+        PyObject *event_seconds
+        PyObject *expire
+        PyObject *finish_child
+        PyObject *implicit_timeout
+        PyObject *schedule
+        PyObject *set_and_notify
+        PyObject *take_options
+        PyObject *wait_seconds
+        PyObject *wake_wakers
+        PyObject *core_class
+        PyObject *event_class
+    Imports *here() except NULL
+    Imports *find_imports(bint make) except NULL
+    void keep(PyObject **place, object item) noexcept
+    void let_module_go(object module) noexcept
 
     ctypedef void *initproc
     ctypedef void *traverseproc
@@ -128,6 +152,8 @@ cdef extern from "_core_c.h":
         destructor tp_dealloc
         vectorcallfunc tp_vectorcall
     initproc core_init
+    int cython_init(object self, PyObject *arguments, PyObject *keywords) except -1
+    int put_init(PyTypeObject *cls, void *init) except -1
     traverseproc visit_event
     inquiry clear_event
     destructor drop_event
@@ -151,11 +177,16 @@ cdef extern from "_core_c.h":
     PyMethodDef *definition_of(object descriptor)
     object new_key()
 
+    ctypedef struct PyType_Spec:
+        pass
+    PyType_Spec method_spec
+    int put_before(PyTypeObject *cls, const char *name, void *function, object argument, object type) except -1
+    void expect(object method, object cls) noexcept
+
 
 cdef extern from *:
     PyObject *PY_NONE "Py_None"
-    PyTypeObject *Py_TYPE(object item) noexcept
-    bint PyObject_TypeCheck(object item, PyTypeObject *cls) noexcept
+    object PyType_FromSpec(PyType_Spec *spec)
     PyObject *PY_TRUE "Py_True"
     PyObject *PY_FALSE "Py_False"
     object PyWeakref_NewRef(object item, PyObject *callback)
@@ -215,14 +246,12 @@ cdef class EventCore:
         Thread safety: atomic.
         """
         if load_pointer_acquire(&self._flag) == PY_TRUE or is_expired(self):
-            error = ended_error(self)
+            error = (<object>here().ended_error)(self)
             if error is not None:
                 raise error
 
-    # set(), clear() and wait() are bound as methods of Python are: what keeps a method weakly finds `__func__`.
+    # These three bind as methods of Python do, and a call reaches the C function at once: see put_before().
 
-    @cython.binding(True)
-    @cython.embedsignature(False)
     def set(self, reason=None):
         """Set the flag to True and wake every thread that waits for it; then notify children, tasks and callbacks.
 
@@ -230,27 +259,15 @@ cdef class EventCore:
 
         Thread safety: atomic. It never blocks, so a signal handler, a finalizer or a weakref callback may call it.
         """
-        check_self(self, "set")
-        if not try_set_alone(self, <PyObject *>reason):
-            set_and_notify(self, reason)
+        set_event(self, <PyObject *>reason)
 
-    @cython.binding(True)
-    @cython.embedsignature(False)
     def clear(self):
         """Set the flag to False and forget the reason; a timeout restarts.
 
         Thread safety: atomic. It takes nothing from a thread that a `set()` has woken.
         """
-        check_self(self, "clear")
-        if load_bits_acquire(&self._bits) & (SELF_SETTING | CLEAR_WAKES):
-            clear_and_notify(self)
-        else:
-            reset(self)
-            if load_bits_acquire(&self._bits) & CLEAR_WAKES:  # the first fileno() has come in between
-                wake_wakers(self)
+        clear_event_flag(self, PY_NONE)
 
-    @cython.binding(True)
-    @cython.embedsignature(False)
     def wait(self, timeout=None):
         """Wait until the event is set. Return True if it is, False if time ran out first; never early.
 
@@ -261,22 +278,15 @@ cdef class EventCore:
         Thread safety: safe on shared objects. Signal handlers run while it waits, and what they raise ends it. A thread that a
         `set()` has woken returns True, even if the event was cleared at once.
         """
-        cdef double seconds
-        check_self(self, "wait")
-        if load_pointer_acquire(&self._flag) == PY_TRUE:
-            return True
-        if timeout is None:
-            return wait_until(self, NEVER, True)
-        seconds = plain_seconds(timeout)
-        if isnan(seconds):
-            seconds = wait_seconds(timeout)
-        return seconds > 0 and wait_until(self, deadline_after(monotonic(), seconds), False)
+        return wait_for_event(self, <PyObject *>timeout)
+
+    # Where a method takes several arguments, they are positional only: Cython looks for the names of others at each call.
 
     def _fe_wait_until(self, int64_t deadline):
         """Wait until the event is set or has timed out, or until *deadline*, in nanoseconds. Return whether it was set."""
         return load_pointer_acquire(&self._flag) == PY_TRUE or wait_until(self, deadline, True)
 
-    def _fe_try_set(self, reason, list pending not None, bint only_if_expired=False):
+    def _fe_try_set(self, reason, list pending not None, bint only_if_expired=False, /):
         """Set the flag and wake waiters. Append to *pending* what subscribers are still to be notified of.
 
         If *only_if_expired*, set the flag only once the deadline has passed.
@@ -338,25 +348,26 @@ cdef class EventCore:
         unlock_mutex(&self._mutex)
         return nearer if in_time else None
 
-    def _fe_child(self, timeout, name):
+    def _fe_child(self, timeout, name, /):
         """Return a new event of the class that attach() had, a child of this one; with a *timeout* it is self-setting."""
-        if own_class == NULL:
+        cdef Imports *imports = here()
+        if imports.event_class == NULL:
             raise RuntimeError("attach() comes first")
-        child = <EventCore>new_event(own_class, NULL, NULL)
+        child = <EventCore>new_event(<PyTypeObject *>imports.event_class, NULL, NULL)
         child._bits = HAS_OPTIONS
         if name is not None:
-            check_name(name)
+            (<object>imports.check_name)(name)
             set_extra(child, NAME, name, True)
         if timeout is not None:
             init_timeout(child, timeout)
             child._bits |= SELF_SETTING
-            schedule(child)
+            (<object>imports.schedule)(child)
         set_extra(child, PARENTS, (self,), True)
         key = add_child(self, child)
         if key is not None:
-            finish_child(self, child, key)
+            (<object>imports.finish_child)(self, child, key)
         if timeout is not None and monotonic() >= load_time_relaxed(&child._deadline):
-            expire(child)
+            (<object>imports.expire)(child)
         return child
 
     def _fe_add_child(self, child):
@@ -387,7 +398,7 @@ cdef class EventCore:
         sets = self._sets
         is_set = load_pointer_acquire(&self._flag) == PY_TRUE
         reason = unlock_and_take_reason(self)
-        return new_tuple(State, (sets, is_set, reason))
+        return named_tuple(here().State, (sets, is_set, reason))
 
     def _fe_period(self):
         """Return the timeout in seconds or None, and the start and the deadline in nanoseconds, all of one moment."""
@@ -396,9 +407,9 @@ cdef class EventCore:
         cdef int64_t start = self._start
         cdef int64_t deadline = self._deadline
         unlock_mutex(&self._mutex)
-        return new_tuple(Period, (None if seconds == NO_TIMEOUT else seconds, start, deadline))
+        return named_tuple(here().Period, (None if seconds == NO_TIMEOUT else seconds, start, deadline))
 
-    def _fe_start_at(self, double seconds, int64_t start):
+    def _fe_start_at(self, double seconds, int64_t start, /):
         """Give a new event its timeout, which started at *start*, in nanoseconds."""
         lock(self)
         self._seconds = seconds
@@ -448,19 +459,19 @@ cdef class EventCore:
 
     @property
     def _fe_children(self):
-        return get_extra(self, CHILDREN, NO_SUBSCRIBERS)
+        return get_extra(self, CHILDREN, <object>here().NO_SUBSCRIBERS)
 
     @property
     def _fe_callbacks(self):
-        return get_extra(self, CALLBACKS, NO_SUBSCRIBERS)
+        return get_extra(self, CALLBACKS, <object>here().NO_SUBSCRIBERS)
 
     @property
     def _fe_wakers(self):
-        return get_extra(self, WAKERS, NO_SUBSCRIBERS)
+        return get_extra(self, WAKERS, <object>here().NO_SUBSCRIBERS)
 
     @property
     def _fe_parents(self):
-        return get_extra(self, PARENTS, ())
+        return get_extra(self, PARENTS, PyTuple_New(0))
 
     @_fe_parents.setter
     def _fe_parents(self, tuple parents):
@@ -488,13 +499,30 @@ cdef class EventCore:
         unlock_mutex(&self._mutex)
 
 
-cdef inline int check_self(EventCore self, str method) except -1:
-    """Raise what a method descriptor raises: Cython does not look at the `self` of a method that is bound as Python's are."""
-    if Py_TYPE(self) == own_class or PyObject_TypeCheck(self, <PyTypeObject *>EventCore):
-        return 0
-    raise TypeError(
-        f"descriptor '{method}' for 'fastevent._core_c.EventCore' objects doesn't apply to a '{type(<object>self).__name__}' object"
-    )
+cdef object set_event(EventCore self, PyObject *reason):
+    if not try_set_alone(self, reason):
+        (<object>here().set_and_notify)(self, <object>reason)
+
+
+cdef object clear_event_flag(EventCore self, PyObject *_):
+    if load_bits_acquire(&self._bits) & (SELF_SETTING | CLEAR_WAKES):
+        (<object>here().clear_and_notify)(self)
+    else:
+        reset(self)
+        if load_bits_acquire(&self._bits) & CLEAR_WAKES:  # the first fileno() has come in between
+            (<object>here().wake_wakers)(self)
+
+
+cdef object wait_for_event(EventCore self, PyObject *timeout):
+    cdef double seconds
+    if load_pointer_acquire(&self._flag) == PY_TRUE:
+        return True
+    if timeout == PY_NONE:
+        return wait_until(self, NEVER, True)
+    seconds = plain_seconds(<object>timeout)
+    if isnan(seconds):
+        seconds = (<object>here().wait_seconds)(<object>timeout)
+    return seconds > 0 and wait_until(self, deadline_after(monotonic(), seconds), False)
 
 
 cdef inline int need_stack() except -1:
@@ -585,7 +613,7 @@ cdef object register(EventCore self, int which, object key, object subscriber, u
     unlock_mutex(&self._mutex)
     subscribers = get_extra(self, which, None)
     if subscribers is None:
-        subscribers = set_extra(self, which, Children() if which == CHILDREN else {}, False)
+        subscribers = set_extra(self, which, (<object>here().Children)() if which == CHILDREN else {}, False)
     PyDict_SetItem(subscribers, key, (subscriber, sets[0]))
     return subscribers
 
@@ -757,7 +785,8 @@ cdef bint wait_until(EventCore self, int64_t deadline, bint until_timeout) excep
     cdef PyLockStatus status
     cdef int64_t own, now, end, left
     # Returns an int, not a tuple: an allocation here made waking 1,000 threads four times slower without the GIL.
-    cdef int64_t longest = begin_wait()
+    cdef Imports *imports = here()
+    cdef int64_t longest = (<object>imports.begin_wait)()
     cdef bint self_setting, was_set
     cdef Waiter *waiter = <Waiter *>PyMem_RawMalloc(sizeof(Waiter))
     if waiter == NULL:
@@ -788,13 +817,13 @@ cdef bint wait_until(EventCore self, int64_t deadline, bint until_timeout) excep
             self_setting = load_bits_acquire(&self._bits) & SELF_SETTING
             now = monotonic()
             if self_setting and now >= own:
-                expire(self)
+                (<object>imports.expire)(self)
                 continue
             end = min(deadline, own) if until_timeout or self_setting else deadline
             left = longest if end == NEVER else min(end - now, longest)
             if left <= 0:
                 break
-            if end == NEVER and left == LONGEST_WAIT:
+            if end == NEVER and left == longest_wait:
                 left = -1  # a lock without a timeout needs no timer
             with nogil:
                 status = PyThread_acquire_lock_timed(waiter.lock, -1 if left == -1 else (left + 999) // 1000, True)
@@ -802,7 +831,7 @@ cdef bint wait_until(EventCore self, int64_t deadline, bint until_timeout) excep
                 take_again(self, waiter)
             else:
                 PyErr_CheckSignals()
-            longest = begin_wait()  # the clock may have been frozen, or run again
+            longest = (<object>imports.begin_wait)()  # the clock may have been frozen, or run again
     finally:
         lock(self)
         was_set = not waiter.queued or waiter.sets != self._sets
@@ -834,6 +863,12 @@ cdef inline void take_again(EventCore self, Waiter *waiter) noexcept:
 # The type
 
 
+cdef inline object named_tuple(PyObject *cls, tuple items):
+    """What `cls._make(items)` returns, in a third of the time."""
+    arguments = (items,)
+    return (<PyTypeObject *>tuple).tp_new(<PyTypeObject *>cls, <PyObject *>arguments, NULL)
+
+
 cdef object new_event(PyTypeObject *cls, PyObject *args, PyObject *kwargs):
     self = <EventCore>allocate(cls)
     self._flag = PY_FALSE
@@ -848,12 +883,13 @@ cdef inline int init_timeout(EventCore self, object timeout) except -1:
     cdef PyObject *reason
     if timeout is None:
         if not load_known_acquire(&implicit_known):
-            ask_for_implicit_seconds()
-        seconds = implicit_seconds
+            seconds = ask_for_implicit_seconds()
+        else:
+            seconds = implicit_seconds
     else:
         seconds = plain_seconds(timeout)
         if not seconds >= 0:
-            seconds = event_seconds(timeout)
+            seconds = (<object>here().event_seconds)(timeout)
     lock(self)
     self._seconds = seconds
     reason = begin_period(self)
@@ -862,10 +898,31 @@ cdef inline int init_timeout(EventCore self, object timeout) except -1:
     return 0
 
 
+cdef inline bint is_empty_tuple(object items) noexcept:
+    return type(items) is tuple and PyTuple_GET_SIZE(items) == 0
+
+
 cdef int init_event(EventCore self, object timeout, object parents, object set_on_timeout, object name) except -1:
     init_timeout(self, timeout)
-    if parents != () or set_on_timeout or name is not None or load_bits_acquire(&self._bits) & (HAS_OPTIONS | CLEAR_WAKES):
-        take_options(self, EventCore, parents, set_on_timeout, name)
+    if not is_empty_tuple(parents) or set_on_timeout or name is not None or load_bits_acquire(&self._bits) & (HAS_OPTIONS | CLEAR_WAKES):
+        take_options(self, parents, set_on_timeout, name)
+    return 0
+
+
+cdef int take_options(EventCore self, object parents, object set_on_timeout, object name) except -1:
+    cdef Imports *imports = here()
+    (<object>imports.take_options)(self, <object>imports.core_class, parents, set_on_timeout, name)
+    return 0
+
+
+cdef int init_core(EventCore self, PyObject *arguments, PyObject *keywords) except -1:
+    """The `__init__` of EventCore."""
+    cdef Py_ssize_t count = PyTuple_GET_SIZE(<object>arguments)
+    if keywords != NULL or count > 1:
+        return cython_init(self, arguments, keywords)
+    init_timeout(self, <object>PyTuple_GET_ITEM(<object>arguments, 0) if count else None)
+    if load_bits_acquire(&self._bits) & (HAS_OPTIONS | CLEAR_WAKES):
+        take_options(self, PyTuple_New(0), False, None)
     return 0
 
 
@@ -902,7 +959,7 @@ cdef object make_event_with_options(PyTypeObject *cls, PyObject **args, Py_ssize
             known = False
     if known:
         self = <EventCore>new_event(cls, NULL, NULL)
-        init_event(self, <object>timeout, () if parents == NULL else <object>parents, <object>set_on_timeout, <object>name)
+        init_event(self, <object>timeout, PyTuple_New(0) if parents == NULL else <object>parents, <object>set_on_timeout, <object>name)
         return self
     # __new__ or __init__ was replaced, or the arguments are wrong.
     positional, keywords = [], {}
@@ -913,26 +970,25 @@ cdef object make_event_with_options(PyTypeObject *cls, PyObject **args, Py_ssize
     return type.__call__(<object>cls, *positional, **keywords)
 
 
-cdef int ask_for_implicit_seconds() except -1:
+cdef double ask_for_implicit_seconds() except? 0:
     global implicit_seconds
-    timeout = implicit_timeout()
-    lock_mutex(&module_mutex)
-    if not load_known_acquire(&implicit_known):
-        implicit_seconds = NO_TIMEOUT if timeout is None else timeout
+    timeout = (<object>here().implicit_timeout)()
+    cdef double seconds = NO_TIMEOUT if timeout is None else timeout
+    if claim(&implicit_claimed):  # the first one of all interpreters decides
+        implicit_seconds = seconds
         store_known_release(&implicit_known, True)
-    unlock_mutex(&module_mutex)
-    return 0
+    return seconds
 
 
 def freeze(int64_t now):
     """Have the clock stand still at *now*, in nanoseconds."""
-    clock.freeze(now)
+    (<object>here().clock).freeze(now)
     freeze_clock(now)
 
 
 def unfreeze():
     """Have the clock run again."""
-    clock.run()
+    (<object>here().clock).run()
     run_clock()
 
 
@@ -950,29 +1006,64 @@ def attach_polls(type cls not None):
 
 
 def attach(type cls not None):
-    """Make the polls and the creation of *cls* as short as they can be."""
-    global core_init, own_class
+    """Make the polls and the creation of *cls* as short as they can be, and have `child()` make events of it."""
     attach_polls(cls)
-    own_class = <PyTypeObject *>cls
-    # `unittest.mock.create_autospec()` asks a callable that is no Python function for the signature of its `__call__`, sometimes
-    # as that of a function and sometimes as that of a bound method.
-    set_it, clear_it, wait_for_it = EventCore.set, EventCore.clear, EventCore.wait
-    EventCore.set.__call__ = lambda self=None, reason=None: set_it(self, reason)
-    EventCore.clear.__call__ = lambda self=None: clear_it(self)
-    EventCore.wait.__call__ = lambda self=None, timeout=None: wait_for_it(self, timeout)
-    core_init = (<PyTypeObject *>EventCore).tp_init
+    for name in ("set", "clear", "wait"):
+        expect(EventCore.__dict__[name], cls)
+    keep(&here().event_class, cls)
     (<PyTypeObject *>cls).tp_vectorcall = <vectorcallfunc>make_event
 
 
-cdef EventCore probe = EventCore.__new__(EventCore)
-reason_offset = <char *>&probe._reason - <char *><PyObject *>probe
-extras_offset = <char *>&probe._extras - <char *><PyObject *>probe
-waiters_offset = <char *>&probe._waiters - <char *><PyObject *>probe
-flag_member.offset = <char *>&probe._flag - <char *><PyObject *>probe
-probe = None
-(<PyTypeObject *>EventCore).tp_new = new_event
-(<PyTypeObject *>EventCore).tp_traverse = visit_event
-(<PyTypeObject *>EventCore).tp_clear = clear_event
-(<PyTypeObject *>EventCore).tp_dealloc = drop_event
-run_clock()
-watch_forks()
+cdef int import_all() except -1:
+    global longest_wait
+    cdef Imports *imports = find_imports(True)
+    longest_wait = _time.LONGEST_WAIT
+    keep(&imports.Children, _notify.Children)
+    keep(&imports.NO_SUBSCRIBERS, _notify.NO_SUBSCRIBERS)
+    keep(&imports.Period, _time.Period)
+    keep(&imports.State, _notify.State)
+    keep(&imports.begin_wait, _time.begin_wait)
+    keep(&imports.check_name, _options.check_name)
+    keep(&imports.clear_and_notify, _notify.clear_and_notify)
+    keep(&imports.clock, _time.clock)
+    keep(&imports.ended_error, _errors.ended_error)
+    keep(&imports.event_seconds, _time.event_seconds)
+    keep(&imports.expire, _notify.expire)
+    keep(&imports.finish_child, _notify.finish_child)
+    keep(&imports.implicit_timeout, _config.implicit_timeout)
+    keep(&imports.schedule, _notify.schedule)
+    keep(&imports.set_and_notify, _notify.set_and_notify)
+    keep(&imports.take_options, _options.take_options)
+    keep(&imports.wait_seconds, _time.wait_seconds)
+    keep(&imports.wake_wakers, _notify.wake_wakers)
+    keep(&imports.core_class, EventCore)
+    return 0
+
+
+cdef int adapt_type() except -1:
+    """Put our own functions into the slots of EventCore."""
+    cdef EventCore probe = EventCore.__new__(EventCore)
+    cdef PyTypeObject *core = <PyTypeObject *>EventCore
+    global reason_offset, extras_offset, waiters_offset
+    reason_offset = <char *>&probe._reason - <char *><PyObject *>probe
+    extras_offset = <char *>&probe._extras - <char *><PyObject *>probe
+    waiters_offset = <char *>&probe._waiters - <char *><PyObject *>probe
+    flag_member.offset = <char *>&probe._flag - <char *><PyObject *>probe
+    core.tp_new = new_event
+    core.tp_traverse = visit_event
+    core.tp_clear = clear_event
+    core.tp_dealloc = drop_event
+    put_init(core, <void *>init_core)
+    method_type = PyType_FromSpec(&method_spec)
+    put_before(core, "set", <void *>set_event, "reason", method_type)
+    put_before(core, "clear", <void *>clear_event_flag, None, method_type)
+    put_before(core, "wait", <void *>wait_for_event, "timeout", method_type)
+    return 0
+
+
+import_all()
+adapt_type()
+if claim(&process_begun):
+    run_clock()
+    watch_forks()
+let_module_go(sys.modules[__name__])

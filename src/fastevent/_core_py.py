@@ -338,7 +338,7 @@ class EventCore:
                 self._fe_state = state
         return state
 
-    def _fe_try_set(self, reason: object, pending: Pending, only_if_expired: bool = False) -> None:
+    def _fe_try_set(self, reason: object, pending: Pending, only_if_expired: bool = False, /) -> None:
         """Set the flag and wake waiters. Append to *pending* what subscribers are still to be notified of.
 
         If *only_if_expired*, set the flag only once the deadline has passed.
@@ -415,7 +415,7 @@ class EventCore:
                 finish(*arguments)
             raise
 
-    def _fe_child(self, timeout: float | None, name: str | None) -> Any:
+    def _fe_child(self, timeout: float | None, name: str | None, /) -> Any:
         """Return a new event of the class that attach() had, a child of this one; with a *timeout* it is self-setting."""
         child: Any = object.__new__(_own_class)
         child._fe_has_options = True
@@ -475,7 +475,7 @@ class EventCore:
             state = state.next[_NEXT]
         return period
 
-    def _fe_start_at(self, seconds: float, start: int) -> None:
+    def _fe_start_at(self, seconds: float, start: int, /) -> None:
         """Give a new event its timeout, which started at *start*, in nanoseconds."""
         offer = _State(0, False, {}, None, seconds, start, deadline_after(start, seconds))
         self._fe_newest().next.setdefault(_NEXT, offer)
