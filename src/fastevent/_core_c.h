@@ -19,6 +19,7 @@ enum {
 };
 
 #ifdef _MSC_VER
+#include <intrin.h>
 #define THREAD_LOCAL __declspec(thread)
 #else
 #define THREAD_LOCAL __thread
