@@ -129,10 +129,7 @@ class Helper:
     def _main(self, life: Life) -> None:
         life.native = native.get_native_id()
         life.ident = native.get_ident()
-        try:
-            threading.current_thread().name = self.name
-        except Exception:  # where `threading` is patched, it may not know this thread
-            pass
+        _show(life, self.name)
         try:
             self._keep_working(life)
         finally:
@@ -161,6 +158,19 @@ class Helper:
             until = monotonic_ns() + min(10**6 << min(failures, 20), _LONGEST_PAUSE)
             while not life.ending and (left := until - monotonic_ns()) > 0:
                 self.rest(left)  # which each new task ends
+
+
+def _show(life: Life, name: str) -> None:
+    """Have `threading` know the calling thread by this name."""
+    try:
+        thread = threading.current_thread()
+        thread.name = name
+        # From Python 3.13 on, it takes the thread out of its table when this object is dropped, under a lock. A forked child
+        # drops it before it has made the lock anew, which another thread may have held. So the helper does it at its end.
+        del threading._thread_local_info._track_dummy_thread_ref  # type: ignore[attr-defined]
+        threading._active[life.ident] = thread  # type: ignore[attr-defined]
+    except Exception:  # where `threading` is patched, it may not know this thread
+        pass
 
 
 def wait_for_end(lives: list[Life | None], nanoseconds: int) -> None:

@@ -4,7 +4,7 @@ import os
 import sys
 
 import pytest
-from helpers import HAS_GIL, python
+from helpers import HAS_GIL, TIMEOUT, python
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
@@ -207,6 +207,45 @@ def test_a_fork_waits_for_no_callback(core):
         until(lambda: calls[2:] == ["first"])
 
     python(program, core)
+
+
+@on_cpython
+def test_a_helper_needs_no_lock_of_threading_in_a_child(core):
+    """Another thread may hold it at the fork. From Python 3.13 on, what a child drops of a thread like ours takes it."""
+
+    def program():
+        import os
+        import threading
+        import warnings
+
+        from forking import armed
+        from helpers import until
+
+        warnings.simplefilter("ignore", DeprecationWarning)  # the callback's thread goes on
+        called, held, over = (threading.Event() for _ in range(3))
+        _event = armed(0.001, lambda _: called.set() or over.wait())
+
+        def hold():
+            with threading._active_limbo_lock:
+                held.set()
+                over.wait()
+
+        called.wait()
+        assert "fastevent callbacks" in {thread.name for thread in threading.enumerate()}
+        threading.Thread(target=hold).start()
+        held.wait()
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        try:
+            until(lambda: os.waitpid(pid, os.WNOHANG)[0])
+        except AssertionError:
+            os.kill(pid, 9)
+            raise
+        finally:
+            over.set()
+
+    python(program, core, timeout=2 * TIMEOUT)
 
 
 def test_a_fork_amid_reading_loses_no_deadline(core):
