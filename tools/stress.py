@@ -5,6 +5,7 @@
 The exit code is 0 if no wake-up was lost and every forked child went on well.
 """
 
+import faulthandler
 import os
 import sys
 import threading
@@ -29,6 +30,7 @@ ping, pong = Event(), Event()
 latest = [Event(0.001)]
 handing_over = threading.Lock()  # not for the events: 3.13t reads a list without a lock, and TSan reports that
 finished = []
+asked = []  # once nobody asks any more
 
 
 def repeat(function):
@@ -132,13 +134,17 @@ def refuses():
 
 
 def asks():
-    ping.set()
-    assert pong.wait(TIMEOUT), "lost: pong"
-    pong.clear()
+    try:
+        while not finished:
+            ping.set()
+            assert pong.wait(TIMEOUT), "lost: pong"
+            pong.clear()
+    finally:
+        asked.append(True)
 
 
 def answers():
-    while not finished or ping.is_set():
+    while not asked:
         if ping.wait(0.01):
             ping.clear()
             pong.set()
@@ -164,12 +170,13 @@ def main(seconds):
     assert IMPLEMENTATION == "c"
     warnings.simplefilter("ignore")  # that a process with threads forks is what is tested
     sys.setswitchinterval(1e-5)
-    work = [sets, sets, waits, waits, waits, waits, polls, initialises_again, makes, refuses, asks]
+    work = [sets, sets, waits, waits, waits, waits, polls, initialises_again, makes, refuses]
     work += [gives_reasons, subscribes, expires, restarts, wakes_many]
     # Without the GIL, locks of CPython itself may stay locked in the child of a process with threads: it hangs in os.fork().
     if hasattr(os, "fork") and getattr(sys, "_is_gil_enabled", lambda: True)():
         work.append(forks)
-    with Threads(*map(repeat, work), answers):
+    faulthandler.dump_traceback_later(seconds + TIMEOUT / 2)  # of a thread that hangs
+    with Threads(*map(repeat, work), asks, answers):
         time.sleep(seconds)
         finished.append(True)
 
