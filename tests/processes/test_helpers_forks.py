@@ -321,6 +321,7 @@ def test_a_fork_in_c_calls_no_handler_before(core):
         import _imp
         import ctypes
         import os
+        import time
 
         from forking import all_set, armed, counts, ended
         from helpers import until
@@ -328,6 +329,7 @@ def test_a_fork_in_c_calls_no_handler_before(core):
         libc, calls = ctypes.PyDLL(None), []
         events = armed(0.3, calls.append, 100)
         for _ in range(3):
+            time.sleep(0.1)  # no other thread needs the interpreter then, whose own locks such a fork leaves as they are
             _imp.acquire_lock()  # which the child releases
             pid = libc.fork()
             if pid == 0:
