@@ -3,10 +3,12 @@
 import abc
 import copy
 import dataclasses
+import functools
 import gc
 import inspect
 import math
 import pickle
+import pydoc
 import sys
 import threading
 import typing
@@ -160,6 +162,50 @@ def test_a_bound_method_can_be_held_weakly(Event, name):
     del event
     gc.collect()
     assert reference() is None
+
+
+@pytest.mark.parametrize("name", ["set", "clear", "wait"])
+def test_methods_are_like_functions(Event, name):
+    method, bound = getattr(Event, name), getattr(Event(), name)
+    assert bound.__func__ is method and method.__get__(None, Event) is method and method.__get__(5).__self__ == 5
+    assert method.__name__ == bound.__name__ == name and method.__doc__ == bound.__doc__
+    assert method.__qualname__ == bound.__qualname__ == f"EventCore.{name}" and method.__module__ == bound.__module__
+    assert inspect.isroutine(method) and inspect.ismethod(bound) and callable(method) and name in repr(method)
+    assert copy.copy(method) is method and copy.deepcopy(method) is method and weakref.ref(method)() is method
+    if Event is fastevent.Event:  # the copy with the other core is not where its name says
+        assert pickle.loads(pickle.dumps(method)) is method
+    assert pydoc.render_doc(method) and inspect.getdoc(method).split()[0] in {"Set", "Wait"}
+    with pytest.raises(TypeError):
+        type(method)()
+
+    class Sub(Event):
+        pass
+
+    setattr(Sub, name, functools.wraps(method)(lambda self, *arguments: "patched"))
+    assert getattr(Sub(), name)() == "patched" and inspect.signature(getattr(Sub, name)) == inspect.signature(method)
+
+
+def test_arguments_of_methods_are_read_as_pythons(Event):
+    event = Event()
+    event.set(**{"".join(["rea", "son"]): 1})  # a name that is not interned
+    assert event.reason == 1 and event.wait(**{"".join(["time", "out"]): 0}) and Event.wait(event, timeout=None)
+    Event.clear(event, **{})
+    for wrong in (
+        lambda: event.set(1, 2),
+        lambda: event.set(1, reason=2),
+        lambda: event.set(cause=1),
+        lambda: event.clear(1),
+        lambda: event.clear(reason=1),
+        lambda: event.wait(1, 2),
+        lambda: event.wait(1, timeout=2),
+        lambda: event.wait(seconds=1),
+        lambda: Event.set(),
+        lambda: Event.clear(),
+        lambda: Event.wait(timeout=1),
+    ):
+        with pytest.raises(TypeError):
+            wrong()
+    assert not event.is_set()
 
 
 def test_annotations_can_be_resolved(Event):
