@@ -26,6 +26,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import suppress
+from multiprocessing import resource_tracker
 
 from helpers import TIMEOUT
 from shared_attacks import addresses_of
@@ -103,7 +104,9 @@ class Worker:
 
     def close_descriptors(self, how):
         """Close all, as a daemon does, and open others, which get the same numbers."""
+        time.sleep(0.2)  # no thread can make a descriptor and know it while another one closes and replaces all
         kept = {0, 1, 2, self.connection.fileno(), *(end.fileno() for end in self.foreign)}
+        kept.add(resource_tracker._resource_tracker._fd)  # which `multiprocessing` closes after a fork
         for descriptor in sorted(map(int, os.listdir("/proc/self/fd")), reverse=how == "downwards"):
             if descriptor not in kept:
                 with suppress(OSError):
@@ -256,8 +259,11 @@ class Chaos:
         self.never[name] = event, worker.pid
         for other in self.workers:
             other.do("hold", {name: pickle.dumps(event)})
-        self.connection.send([os.getpid(), *(worker.pid for worker in self.workers)])
+        self.show_strangers()
         return worker
+
+    def show_strangers(self):
+        self.connection.send([os.getpid(), *(worker.pid for worker in self.workers)])
 
     def round(self, number):
         self.history = [f"round {number}"]
@@ -310,7 +316,9 @@ class Chaos:
                 worker.fork()
         elif what == "close_descriptors":
             self.closed.add(worker.pid)
+            self.connection.send([])  # no stranger comes meanwhile
             worker.do("close_descriptors", self.random.choice(["upwards", "downwards"]))
+            self.show_strangers()
         elif what == "give_up_rights":
             worker.do("give_up_rights")
         else:
@@ -351,7 +359,7 @@ class Chaos:
         ways = ["set"] * 8
         if home in self.closed:
             self.spared.add(setter)
-        elif not any(worker.is_stopped and home in worker.pids for worker in self.workers):
+        elif setter not in self.spared and not any(worker.is_stopped and home in worker.pids for worker in self.workers):
             ways += ["set_and_exit", "set_and_be_killed"]
         way = self.random.choice(ways)
         self.note(way, setter, name, home)

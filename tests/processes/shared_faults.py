@@ -49,6 +49,7 @@ def home_of_many(count, connection):
     events = [SharedEvent() for _ in range(count)]
     connection.send([pickle.dumps(event) for event in events])
     connection.send(sum(event.wait(TIMEOUT) for event in events))
+    received(connection)
 
 
 @FAULTS.every_method
@@ -68,6 +69,7 @@ def sets_for_a_stopped_home_are_remembered_in_bounded_memory():
     os.kill(process.pid, signal.SIGCONT)
     assert received(here) == 10_000
     until(lambda: not to_home.unconfirmed)
+    here.send("end")
     joined(process)
 
 
