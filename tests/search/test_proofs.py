@@ -21,10 +21,16 @@ SEARCHES = {
     ],
     "store_buffers": [""],
     "shared": ["KILLED=3"],
+    "shared_exit": ["OTHERS=2", "FOLLOWERS=3"],
+    "shared_forgetting": ["", "SETTERS=1 ARRIVALS=3"],
+    "shared_proof": [""],
+    "shared_reconnect": [""],
 }
 LONG_SEARCHES = {
     "compiled_core": ["SETTERS=2 UNTIMED=2", "UNTIMED=2 TIMED=0 OWN=1 RESTARTERS=1", "OWN=1 RESTARTERS=1"],
     "shared": ["INTERRUPTS KILLED=0", "INTERRUPTS"],
+    "shared_forgetting": ["SETTERS=2 ARRIVALS=2"],
+    "shared_reconnect": ["ENDS=2"],
 }
 if SCALE > 1:
     for name, searches in LONG_SEARCHES.items():
