@@ -5,7 +5,7 @@ When the home ends, its events are set here. What is set here is said until the 
 
 from __future__ import annotations
 
-from fastevent._reasons import encode_in_helper
+from fastevent._reasons import encode, encode_in_helper
 from fastevent.shared import _wire
 from fastevent.shared._connection import MOST_LINES, SEND_TIMEOUT
 from fastevent.shared._held import Held
@@ -26,6 +26,8 @@ class ToHome(Reaching):
         self.held = held
         self.follows: dict[int, None] = {}  # numbers of events of which this process has neither received a set nor sent one
         self.unconfirmed = Unconfirmed()
+        self._gone = f"{home}, which made it, is gone"
+        self._sent_if_gone = encode(self._gone)  # but it is said to nobody: the home may live after all
 
     # For any thread and any signal handler
 
@@ -43,7 +45,7 @@ class ToHome(Reaching):
 
     def publish(self, number: int, reason: str) -> None:
         """Notify the home, unless it is the home that has notified this process."""
-        if number not in self.follows:
+        if number not in self.follows or reason == self._sent_if_gone:
             return
         if self.unconfirmed.add(number, reason):
             self.loop.post(self.unconfirmed.trim)
@@ -68,12 +70,12 @@ class ToHome(Reaching):
     def on_gone(self) -> None:
         for number, _ in self.held.of_home(self.home):
             self.follows.pop(number, None)
-            self.held.arrived((self.home, number), f"{self.home}, which made it, is gone")
+            self.held.arrived((self.home, number), self._gone)
 
     # For the call that sends
 
     def line_of(self, number: int) -> bytes:
-        """Return a line about an event: of a positive number, that it is set; of a negative one, whether this process follows it.
+        """Return a line about an event: for a number, that it is set; for a negative one, whether this process follows it.
 
         Only the call that sends the line knows whether the home has the proof by then, because a connection may end and begin
         at any time.
@@ -106,8 +108,8 @@ class ToHome(Reaching):
             if not is_set:
                 self.follows[number] = None
                 self.outbox.append(-number)
-            elif number in self.follows:
-                self.unconfirmed.add(number, encode_in_helper(reason))
+            elif number in self.follows and (text := encode_in_helper(reason)) != self._sent_if_gone:
+                self.unconfirmed.add(number, text)
         self.outbox.extend(list(self.unconfirmed.reasons) or self.unconfirmed.recall())
         self.most_lines = len(self.outbox) + MOST_LINES
 

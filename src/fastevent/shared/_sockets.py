@@ -97,7 +97,7 @@ class Socket:
             return True
 
     def stop_receiving(self) -> None:
-        """Have the other side send no more. What it has sent can still be received. Does nothing on other systems than Linux."""
+        """Have the other side send no more. What it has sent can still be received. On other systems than Linux, do nothing."""
         if sys.platform == "linux" and self.fileno() != -1:
             with suppress(OSError):
                 self._raw.shutdown(_socket.SHUT_RD)
