@@ -46,8 +46,9 @@ class Schedule:
 
     def entries_until(self, time: int) -> list[Entry]:
         """Return the entries up to that *time*, in order. Any thread may ask."""
-        heap = [(deadline, number, fire, reference) for deadline, number, fire, reference in list(self.heap)]
+        # First `unread`, because the thread moves entries from there to the heap: one may be found twice, and none is missed.
         unread = [(deadline, NEVER, fire, reference) for deadline, fire, reference in list(self.unread)]
+        heap = list(self.heap)
         entries = sorted([entry for entry in (*heap, *unread) if entry[0] <= time], key=lambda entry: entry[:2])
         return [(deadline, fire, reference) for deadline, _, fire, reference in entries]
 

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from collections import deque
 from itertools import count
 from math import inf, nan
 
@@ -412,6 +413,20 @@ def test_no_round_is_early_late_or_hangs(fastevent, modules, tiny_switch_interva
 
     for number in range(int(150 * SCALE)):
         play(10 + number % 100)
+
+
+def test_the_thread_hides_no_deadline_as_it_reads(modules):
+    """It moves entries into its heap at the very moment when `advance()` looks for the next deadline."""
+
+    class Unread(deque):
+        def __iter__(self):
+            schedule.read()
+            return super().__iter__()
+
+    schedule = modules._timers.Schedule(lambda: 0, lambda: None)
+    schedule.unread = Unread()
+    schedule.add(5, print, lambda: schedule)
+    assert [deadline for deadline, _, _ in schedule.entries_until(10)] == [5]
 
 
 @pytest.mark.not_traced
