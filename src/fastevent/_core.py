@@ -41,8 +41,8 @@ freeze = core.freeze
 unfreeze = core.unfreeze
 
 if not TYPE_CHECKING and IMPLEMENTATION == "c":
-    # `unittest.mock.create_autospec()` asks a callable that is no Python function for the signature of its `__call__`, sometimes
-    # as that of a function and sometimes as that of a bound method.
+    # `unittest.mock.create_autospec()` asks a callable that is no Python function for the signature of its `__call__`, now as
+    # that of a function, now as that of a bound method.
     _set, _clear, _wait = EventCore.set, EventCore.clear, EventCore.wait
     _set.__call__ = lambda self=None, reason=None: _set(self, reason)
     _clear.__call__ = lambda self=None: _clear(self)
