@@ -68,6 +68,7 @@ class ToHome(Reaching):
         self.outbox.extend(list(self.unconfirmed.reasons)[:MOST_SEALED])
 
     def on_gone(self) -> None:
+        self.unconfirmed = Unconfirmed()
         for number, _ in self.held.of_home(self.home):
             self.follows.pop(number, None)
             self.held.arrived((self.home, number), self._gone)
@@ -96,8 +97,9 @@ class ToHome(Reaching):
         match words:
             case [b"set", number, reason] if self.is_trusted:
                 self._was_set(number_of(number), reason)
-            case [b"got", number] if self.is_trusted:
-                self._was_confirmed(number_of(number))
+            case [b"got", *numbers] if self.is_trusted:
+                for number in b" ".join(numbers).split():
+                    self._was_confirmed(number_of(number))
             case _:
                 return super().receive(words)
         return True

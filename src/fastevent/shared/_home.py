@@ -23,6 +23,8 @@ MOST_STRANGERS = 64  # connections that have shown nothing
 STRANGER_TIMEOUT = 10 * SECOND  # how long a connection may take until it is proved
 ACCEPTED_AT_ONCE = 16
 ACCEPT_PAUSE = SECOND // 4  # when no descriptor is left
+CONFIRMATION_PAUSE = SECOND // 20  # until what was received is confirmed: one line for many costs less
+MOST_UNCONFIRMED = 1_000  # until it is confirmed at once
 RENEWAL = 60 * SECOND if HAS_NAMES else SECOND  # how often to look whether the address is still there
 
 
@@ -53,8 +55,21 @@ class OwnHome:
 
     def publish(self, number: int, reason: str | bytes) -> None:
         """Record that the event is set, and then notify its followers: one that comes in between finds it set."""
+        self._record(number, reason)
+        self._notify_followers(number)
+
+    def is_published(self, number: int) -> bool:
+        """Return whether the set is recorded; then, all that follow the event are notified."""
+        if number not in self.causes:
+            return False
+        self._notify_followers(number)
+        return True
+
+    def _record(self, number: int, reason: str | bytes) -> None:
         if self.causes.add(number, reason):
             self.loop.post(self.causes.trim)
+
+    def _notify_followers(self, number: int) -> None:
         deadline = monotonic_ns() + SEND_TIMEOUT  # for all together
         for follower in list(self.followers):
             if number in follower.follows:
@@ -86,7 +101,10 @@ class OwnHome:
         stranger = FromFollower(self, sock, address)
         self.strangers[stranger] = None
         if len(self.strangers) > MOST_STRANGERS:
-            next(iter(self.strangers)).on_broken()
+            oldest = next(iter(self.strangers))
+            oldest.read()  # it may just have greeted
+            if oldest in self.strangers:
+                oldest.on_broken()
         self.loop.watch(stranger)
         stranger.send()
         stranger.read()  # most have greeted already
@@ -94,9 +112,9 @@ class OwnHome:
     def was_set(self, number: int, reason: bytes) -> None:
         """Do what a follower says."""
         if self.has_made(number) and number not in self.causes:
+            self._record(number, reason)
             self.held.arrived((self.home, number), _wire.reason_of(reason))
-            self.publish(number, reason)
-            self.causes.trim()
+            self._notify_followers(number)
 
     def make_room(self) -> None:
         """End a connection, as no descriptor is left for another: of a stranger, or one that follows nothing, or the oldest."""
@@ -136,6 +154,8 @@ class Acceptor:
             if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
                 self.own.make_room()
                 self.pause(ACCEPT_PAUSE)
+            elif self.own.listener.sockets[self.address].fileno() == -1:
+                self.end()
 
     def end(self) -> None:
         """Listen anew, because the program has closed the descriptor."""
@@ -171,6 +191,7 @@ class FromFollower(Connection):
         self.follows: dict[int, None] = {}  # numbers of events that are not set yet
         self.has_greeted = False  # with the key, but perhaps by what it has read elsewhere
         self.alarm_at = monotonic_ns() + STRANGER_TIMEOUT
+        self._received: list[bytes] = []  # numbers of events, not confirmed yet
         self._nonce, self._their_nonce = new_nonce(), b""
         self.outbox.append(line(b"hello", self._nonce))
 
@@ -181,7 +202,17 @@ class FromFollower(Connection):
         return self.own.line(number) or b""
 
     def on_alarm(self) -> None:
-        self.end()
+        if self.is_trusted:
+            self._confirm()
+        else:
+            self.end()
+
+    def _confirm(self) -> None:
+        self.alarm_at = NEVER
+        for first in range(0, len(self._received), 100):
+            self.add(line(b"got", *self._received[first : first + 100]))
+        self._received.clear()
+        self.send()
 
     def end(self) -> None:
         me = Call()
@@ -204,7 +235,10 @@ class FromFollower(Connection):
                 self.follows.pop(number_of(number), None)
             case [b"set", number, reason] if self.is_trusted:
                 self._was_set(number, reason)
-                self.add(line(b"got", number))
+                self._received.append(number)
+                self.alarm_at = min(self.alarm_at, monotonic_ns() + CONFIRMATION_PAUSE)
+                if len(self._received) > MOST_UNCONFIRMED:
+                    self._confirm()
             case [b"sealed", text] if self.has_greeted:
                 match _wire.opened(key, text):
                     case [b"set", number, reason]:

@@ -90,6 +90,14 @@ class Hub:
                 self.to_home(home).follow(number)
             notify(other)
 
+    def should_publish(self, key: Key) -> bool:
+        """Return False for an event that is set because another process has said so."""
+        home, number = key
+        own = self.own_of(home)
+        if own is not None:
+            return not own.is_published(number)
+        return home in self.homes and number in self.homes[home].follows
+
     def publish(self, key: Key, reason: str) -> None:
         """Notify other processes that the event is set."""
         home, number = key
@@ -151,8 +159,10 @@ def publish(event: Any, reason: str) -> None:
 
 
 def notify(reference: Reference) -> None:
-    """Notify other processes if the event is set."""
-    publish_if_set(reference, publish)
+    """Notify other processes if the event is set, and they do not know it."""
+    event = reference()
+    if event is not None and event._fe_read().is_set and hub().should_publish(reference.key):
+        publish_if_set(reference, publish)
 
 
 def forget(reference: Reference) -> None:

@@ -13,9 +13,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
-from fastevent._process import Claim, expect_exit, generation, log, sleep
+from fastevent._process import Claim, expect_exit, generation, log, native, sleep
 from fastevent._threads import Helper, Life, helpers_ended
-from fastevent._time import NEVER, SECOND, monotonic_ns
+from fastevent._time import SECOND, monotonic_ns
 from fastevent.shared._sockets import Socket, pair, readable_and_writable
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = SECOND // 50, 5 * SECOND  # after failures of the thread itself
@@ -110,6 +110,7 @@ class Loop:
         self.can_start = True  # the thread; not in a fork handler of PyPy
         self.is_over = False  # the process exits
         self._waking = Waking()
+        self._thread = 0  # the ident of the present one
         self._round = Claim()  # of a thread, while it does what there is to do
 
     # For any thread and any signal handler
@@ -125,7 +126,7 @@ class Loop:
 
     def wake(self) -> None:
         """End the present waiting of the thread, or the next one."""
-        if self.is_over:
+        if self.is_over or native.get_ident() == self._thread:  # which looks at everything before it waits
             return
         expect_exit()
         with suppress(OSError):  # where no descriptor is left, the thread tries again
@@ -151,21 +152,37 @@ class Loop:
     # For the thread
 
     def work(self, life: Life) -> None:
+        self._thread = me = native.get_ident()
+        try:
+            self._keep_working(life)
+        finally:
+            if self._thread == me:
+                self._thread = 0
+
+    def _keep_working(self, life: Life) -> None:
         failures, began = 0, monotonic_ns()
         while self.goes_on(life):
             try:
-                waking = self._waking.make()
-                if not self._waking.works(waking):
-                    self._waking.close(waking)
-                    self.pause(life, AFTER_CLOSING)
-                    continue
-                self.work_once(life, waking[0], min(max(_SHORTEST_LOOK, monotonic_ns() - began), _LONGEST_LOOK))
+                self._work_until(life, monotonic_ns() + min(max(_SHORTEST_LOOK, monotonic_ns() - began), _LONGEST_LOOK))
                 failures = 0
             except BaseException:
                 if not failures:
                     log("in the thread of shared events, which goes on")
                 failures += 1
                 self.pause(life, min(_SHORTEST_PAUSE << min(failures, 20), _LONGEST_PAUSE))
+
+    def _work_until(self, life: Life, look_at: int) -> None:
+        """Look which sockets the program has closed, and then work for that time, or until there is reason to look again."""
+        waking = self._waking.make()
+        if not self._waking.works(waking):
+            self._waking.close(waking)
+            self.pause(life, AFTER_CLOSING)
+            return
+        for watched in list(self.watched):
+            if watched.socket is not None and watched.socket.fileno() == -1:
+                self.safely(watched.end)
+        while self.goes_on(life) and monotonic_ns() < look_at and self.work_once(life, waking[0], look_at):
+            pass
 
     def goes_on(self, life: Life) -> bool:
         """Return False before a fork and at the end, which is after `multiprocessing` has waited for children."""
@@ -176,53 +193,48 @@ class Loop:
         while self.goes_on(life) and monotonic_ns() < end:
             sleep(0.01)
 
-    def work_once(self, life: Life, waking: Socket, longest: int) -> None:
-        wanted = {descriptor: watched.is_full for descriptor, watched in self._by_descriptor().items()}
-        wanted[waking.fileno()] = False
+    def work_once(self, life: Life, waking: Socket, look_at: int) -> bool:
+        """Return False if the program has closed a socket."""
+        with_sockets = [(watched, sock.number) for watched in list(self.watched) if (sock := watched.socket) is not None]
+        by_number = {number: watched for watched, number in with_sockets}
+        if len(by_number) < len(with_sockets):  # a later socket has got the number of that one
+            return False
+        wanted = {number: watched.is_full for watched, number in with_sockets}
+        wanted[waking.number] = False
         wanted.pop(-1, None)
-        has_work = bool(self.posts) or any(map(_needs_end, list(self.watched)))
-        alarm_at = 0 if has_work else min([watched.alarm_at for watched in list(self.watched)], default=NEVER)
-        ready = readable_and_writable(wanted, min(max(0, alarm_at - monotonic_ns()), longest) / 1e9)
+        has_work = bool(self.posts) or any(watched.is_broken for watched in list(self.watched))
+        wake_at = 0 if has_work else min([look_at, *[watched.alarm_at for watched in list(self.watched)]])
+        ready = readable_and_writable(wanted, max(0, wake_at - monotonic_ns()) / 1e9)
         if not self.goes_on(life):
-            return
+            return True
         if not self._round.take(life):  # a thread that was left behind has not finished its own
             sleep(0.001)
-            return
+            return True
+        can_be_woken = True
         try:
-            if ready.pop(waking.fileno(), None) is not None:
-                with suppress(OSError):
-                    waking.receive(4_096)
-            self._do_what_there_is(ready)
+            if ready.pop(waking.number, None) is not None:
+                can_be_woken = not waking.is_at_end()
+            self._do_what_there_is({by_number[number]: can_write for number, can_write in ready.items()})
         finally:
             self._round.give_back(life)
+        return can_be_woken
 
-    def _by_descriptor(self) -> dict[int, Watched]:
-        found = {watched.socket.fileno(): watched for watched in list(self.watched) if watched.socket is not None}
-        found.pop(-1, None)
-        return found
-
-    def _do_what_there_is(self, ready: dict[int, bool]) -> None:
-        by_descriptor = self._by_descriptor()
-        for descriptor, can_write in ready.items():
-            if descriptor in by_descriptor:
-                self.safely(partial(by_descriptor[descriptor].on_ready, can_write))
+    def _do_what_there_is(self, ready: dict[Watched, bool]) -> None:
+        for watched, can_write in ready.items():
+            self.safely(partial(watched.on_ready, can_write))
         while self.posts:
             self.safely(self.posts.popleft())
         for watched in list(self.watched):
             if watched.alarm_at <= monotonic_ns():
                 self.safely(watched.on_alarm)
-            elif _needs_end(watched):
-                self.safely(watched.on_broken if watched.is_broken else watched.end)
+            elif watched.is_broken:
+                self.safely(watched.on_broken)
 
     def safely(self, function: Callable[[], object]) -> None:
         try:
             function()
         except BaseException:  # of a finalizer, for instance: the thread is for all events
             log("in the thread of shared events")
-
-
-def _needs_end(watched: Watched) -> bool:
-    return watched.is_broken or (watched.socket is not None and watched.socket.fileno() == -1)
 
 
 class Thread(Helper):

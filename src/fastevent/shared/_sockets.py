@@ -45,9 +45,15 @@ class Socket:
             if raw.family == _socket.AF_INET:
                 raw.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
 
+    @property
+    def number(self) -> int:
+        """The descriptor, which may not be this socket's any more; or -1."""
+        descriptor: int = self._raw.fileno()
+        return descriptor
+
     def fileno(self) -> int:
         """Return the descriptor, or -1 if it is not this socket's any more."""
-        descriptor: int = self._raw.fileno()
+        descriptor = self.number
         return descriptor if descriptor != -1 and _identity(descriptor) == self._identity else -1
 
     def connect(self, address: Any) -> int:
@@ -152,7 +158,10 @@ else:
         except OSError:
             return raw
         moved = _socket.socket(raw.family, raw.type, raw.proto, fileno=descriptor)
-        raw.close()
+        if _identity(raw.fileno()) == _identity(descriptor):
+            raw.close()
+        else:  # the program has just closed it, and opened another
+            raw.detach()
         return moved
 
 

@@ -7,7 +7,7 @@
     follow 7               a follower wants to know when event 7 is set
     drop 7                 a follower holds event 7 no longer
     set 7 REASON           in both directions: event 7 is set; the reason as JSON
-    got 7                  a home: it has received that
+    got 7 8                a home, after a while: it has received that these are set
     bye                    the home ends
 
 Nothing is parsed but by splitting it, and nothing is unpickled. The reason alone is JSON, which each
