@@ -133,6 +133,7 @@ class Socket:
 
 
 if sys.platform == "win32":
+    import socket  # which makes a pair from a listener there
 
     def _identity(descriptor: int) -> object:
         return descriptor
@@ -174,8 +175,6 @@ def pair() -> tuple[Socket, Socket]:
     if hasattr(_socket, "socketpair"):
         here, there = _socket.socketpair()
     else:
-        import socket  # of Windows, where it makes a pair from a listener
-
         here, there = socket.socketpair()
     return Socket(here), Socket(there)
 
