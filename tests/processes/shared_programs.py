@@ -2,10 +2,12 @@
 
 import atexit
 import gc
+import logging
 import os
 import pickle
 import signal
 import stat
+import sys
 import threading
 import time
 import warnings
@@ -351,6 +353,73 @@ def expects_late(event):
 def sets_late(event, connection):
     received(connection)
     event.set("late")
+
+
+def watch_imports(found):
+    """Note in *found* what this package imports from now on."""
+
+    class Watch:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            frame = sys._getframe(1)
+            while frame is not None and "importlib" in frame.f_code.co_filename:
+                frame = frame.f_back
+            if frame is not None and f"{os.sep}fastevent{os.sep}" in frame.f_code.co_filename:
+                found.append(name)
+
+    sys.meta_path.insert(0, Watch)
+
+
+def uses_all(events, connection):
+    """Follow, set, make and pickle, with reasons of many kinds, a deadline, a fork, and a home that is gone."""
+    found = []
+    mine = SharedEvent(0.01, set_on_timeout=True)
+    watch_imports(found)
+    first, second, ending = map(pickle.loads, events)
+    connection.send("here")
+    reason = first.wait(TIMEOUT) and first.reason
+    second.set(Colour.RED)
+    mine.wait(TIMEOUT)
+    for each in (Odd(), ValueError("why"), [[1, 2.5, None]], "x" * 10_000, EventTimeout("late"), 10**700):
+        SharedEvent().set(each)
+    if hasattr(os, "fork"):
+        pid = os.fork()
+        if not pid:
+            again = SharedEvent()
+            again.set("in a child")
+            os._exit(len(found) + (pickle.loads(pickle.dumps(again)).reason != "in a child"))
+        assert os.waitpid(pid, 0)[1] == 0
+    gone = ending.wait(TIMEOUT) and ending.reason
+    connection.send((reason, gone, found))
+
+
+def lends(connection):
+    connection.send(pickle.dumps(SharedEvent()))
+    received(connection)
+
+
+@PROGRAMS.every_method
+def nothing_is_imported_later():
+    """Neither where an event is made, nor where it is followed: after a change of rights, it may be impossible."""
+    warnings.simplefilter("ignore", DeprecationWarning)
+    logging.getLogger("fastevent").propagate = False
+    logging.getLogger("fastevent").addHandler(logging.NullHandler())
+    found = []
+    here, there = context().Pipe()
+    lender = run(lends, there)
+    ending = received(here)
+    its_end, end = context().Pipe()
+    first, second = SharedEvent(), SharedEvent()
+    watch_imports(found)
+    process = run(uses_all, [pickle.dumps(first), pickle.dumps(second), ending], end)
+    assert received(its_end) == "here"
+    first.set("go")
+    assert second.wait(TIMEOUT) and second.reason == "RED"
+    here.send("end")
+    reason, gone, found_there = received(its_end)
+    assert (reason, gone) == ("go", f"process {lender.pid}, which made it, is gone")
+    assert not found and not found_there, (found, found_there)
+    joined(process, lender)
 
 
 @PROGRAMS.under_fork
