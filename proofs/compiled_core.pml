@@ -54,7 +54,7 @@ byte sets;               /* how often the event was set */
 mtype deadline = FAR;    /* the event's own */
 bool passed;             /* the near deadline has passed */
 bool mutex;
-byte first = NONE;       /* in the wait queue, which is a ring */
+byte first = NONE;       /* in the wait queue, which is a circular list */
 Waiter waiter[WAITERS];
 
 byte places;             /* ghost: how many waiters were woken, and have not handed on their place in the window */

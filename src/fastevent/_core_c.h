@@ -130,7 +130,7 @@ static inline int stack_left(void) {
 /* A thread in wait(). On the heap: until 3.14, a daemon thread that wakes while the interpreter exits is ended where it stands,
    and its stack goes with it, while a finalizer may still call set(). */
 typedef struct Waiter {
-    struct Waiter *previous;   /* in the event's wait queue, a ring; under the mutex */
+    struct Waiter *previous;   /* in the event's wait queue, a circular list; under the mutex */
     struct Waiter *next;       /* likewise */
     struct Waiter *outer;      /* the wait() of the same thread that a signal handler interrupted; for that thread */
     PyThread_type_lock lock;   /* held by the waiting thread, until another one wakes it */

@@ -6,8 +6,8 @@ does not:
 
 1. The flag is one pointer, to True or to False. A poll reads it once and takes no lock.
    (test_contract: flag_follows_is_set; test_waiting: what_precedes_set_is_read_after_wait)
-2. The waiters of an event stand in a wait queue, a ring, the oldest first. A waiter is queued until a set() wakes it or its own
-   thread leaves. A new deadline wakes it too, but leaves it in the queue.
+2. The waiters of an event stand in a wait queue, a circular list, the oldest first. A waiter is queued until a set() wakes it or
+   its own thread leaves. A new deadline wakes it too, but leaves it in the queue.
    (test_waiting: a_timed_out_waiter_leaves_the_others_alone, set_against_timeout_at_the_same_moment)
 3. The flag, the reason, the count of sets, the queue, and the `queued` and `released` of its waiters change only under the event's
    mutex. No waiter enters the queue while the flag is set. So a waiter is pending, which means that a set() has come for it, if and
