@@ -220,21 +220,28 @@ typedef struct Method {
     PyObject_HEAD
     vectorcallfunc vectorcall;
     MethodFunction function;
-    PyObject *argument;    /* the name of the only one, whose default is None; NULL if there is none */
+    size_t most;           /* how many arguments it takes, 0 or 1 */
+    PyObject *argument;    /* the name of the one, whose default is None; or NULL */
     PyTypeObject *common;  /* the class of most objects that it is called with */
     PyObject *descriptor;
     PyObject *dict;
     PyObject *references;
 } Method;
 
-static PyObject *call_method(PyObject *self, PyObject *const *arguments, size_t nargsf, PyObject *names) {
-    Method *method = (Method *)self;
+static PyObject *call_another_way(Method *method, PyObject *const *arguments, size_t nargsf, PyObject *names) {
     Py_ssize_t count = PyVectorcall_NARGS(nargsf) - 1, named = names == NULL ? 0 : PyTuple_GET_SIZE(names);
-    if (0 <= count && count + named <= (method->argument != NULL)
+    if (0 <= count && count + named <= (Py_ssize_t)method->most
         && (named == 0 || PyTuple_GET_ITEM(names, 0) == method->argument)  /* both are interned, as a rule */
-        && (Py_TYPE(arguments[0]) == method->common || PyObject_TypeCheck(arguments[0], PyDescr_TYPE(method->descriptor))))
+        && PyObject_TypeCheck(arguments[0], PyDescr_TYPE(method->descriptor)))
         return method->function(arguments[0], count + named ? arguments[1] : Py_None);
     return PyObject_Vectorcall(method->descriptor, arguments, nargsf, names);
+}
+static PyObject *call_method(PyObject *self, PyObject *const *arguments, size_t nargsf, PyObject *names) {
+    Method *method = (Method *)self;
+    size_t count = (size_t)PyVectorcall_NARGS(nargsf) - 1;  /* very large if there is no object */
+    if (names == NULL && count <= method->most && Py_TYPE(arguments[0]) == method->common)
+        return method->function(arguments[0], count ? arguments[1] : Py_None);
+    return call_another_way(method, arguments, nargsf, names);
 }
 
 static PyObject *bind_method(PyObject *self, PyObject *object, PyObject *Py_UNUSED(cls)) {
@@ -304,6 +311,7 @@ static int put_before(PyTypeObject *cls, const char *name, void *function, PyObj
     if (argument != Py_None) {
         Py_INCREF(argument);
         method->argument = argument;
+        method->most = 1;
         PyUnicode_InternInPlace(&method->argument);
     }
     Py_INCREF(descriptor);
