@@ -490,17 +490,18 @@ def test_restart_timeout_loses_no_set(Event, tiny_switch_interval):
 
 
 def test_several_threads_restart_and_wait(Event, tiny_switch_interval):
-    event, wrong = Event(300, set_on_timeout=True), []
+    event, wrong, done = Event(300, set_on_timeout=True), [], []
 
     def restarts():
         for seconds in range(500, 200, -1):
             if not event.restart_timeout(seconds):
                 wrong.append(seconds)
+        done.append(True)
 
     with Threads(event.wait, event.wait, restarts, restarts):
         time.sleep(0.1)
         if event.is_set() or event.wait(0):
             wrong.append(event.reason)
-        until(lambda: event.timeout == 201)
+        until(lambda: len(done) == 2)
         event.set()
     assert not wrong
