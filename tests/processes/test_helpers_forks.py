@@ -210,7 +210,7 @@ def test_a_fork_waits_for_no_callback(core):
 
 
 @on_cpython
-def test_a_helper_needs_no_lock_of_threading_in_a_child(core):
+def test_a_childs_helper_needs_no_threading_lock(core):
     """Another thread may hold it at the fork. From Python 3.13 on, what a child drops of a thread like ours takes it."""
 
     def program():
