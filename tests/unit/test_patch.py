@@ -252,9 +252,6 @@ def test_a_forked_child(core):
 
 
 def test_a_package_is_imported_again_under_the_patch(core):
-    if core == "c" and sys.version_info >= (3, 12):
-        pytest.skip("an interpreter loads the compiled core once")
-
     def program():
         import sys
         import threading
