@@ -15,12 +15,14 @@ the checks are steps, too, and say what they read.
 A schedule ends only when no thread can make a step. Time passes in `Run.tick` alone, and a timeout may be noticed at any step
 after that.
 
-`tests/search/test_sending.py` does the same for what sends to other processes, with a `Schedule` and stand-ins of its own.
+`tests/search/test_sending.py` does the same for what sends to other processes, with a `Schedule` and stand-ins of its own, and
+`tests/search/test_receiving.py` for what processes say to each other.
 
     shared      what the threads share, and what must hold between two states of an event
     schedules   one schedule, and which others have to be tried
     run         `explore()`, what the threads of a scenario can do, and what must hold then
     signals     a signal at every place: `explore_interrupts()`
+    processes   processes that talk over sockets
 """
 
 from explorer.run import explore
