@@ -6,7 +6,6 @@ hit one of them alone.
 """
 
 import _thread
-import asyncio
 import gc
 import multiprocessing
 import resource
@@ -38,7 +37,6 @@ EVENTS = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
 THREADS = (1, 2, 4, 8)
 POLLS = 300_000  # of each thread
 HANDOVERS = 1_000  # in a round: the start of the thread is timed, too
-SCOPES = 500  # in a round
 TIMEOUT = 0.02  # after which the lag is measured
 
 EVENT_LIKE = [subject for subject in HERE if subject.is_event and HANDOVER not in subject.says]
@@ -149,36 +147,32 @@ def test_memory(benchmark, subject, operation, made, statement):
     benchmark.pedantic(make, rounds=1)
 
 
+def children_of(parent, count):
+    return [parent.child() for _ in repeat(None, count)]
+
+
+def chain_of(parent, count):
+    chain = [parent]
+    for _ in repeat(None, count):
+        chain.append(chain[-1].child())
+    return chain[1:]
+
+
 @pytest.mark.parametrize("children", FAMILIES)
 @by_name(CORES)
-def test_children(benchmark, subject, children):
+@pytest.mark.parametrize(
+    "operation, make", [(subjects.CHILDREN, children_of), (subjects.CHAIN, chain_of)], ids=["wide", "deep"]
+)
+def test_children(benchmark, operation, make, subject, children):
     parent = subject.E()
-    family = [parent, *(parent.child() for _ in repeat(None, children))]
+    family = [parent, *make(parent, children)]
 
     def clear():
         for event in family:
             event.clear()
 
-    record(benchmark, subjects.CHILDREN, subject, children, children)
+    record(benchmark, operation, subject, children, children)
     benchmark.pedantic(parent.set, setup=clear, rounds=max(5, min(1_000, 200_000 // children)))
-
-
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="there is no asyncio.timeout()")
-@by_name([*CORES, FLOOR])
-@pytest.mark.parametrize("turn", MANY_TURNS)
-def test_scope(benchmark, turn, subject):
-    make = asyncio.timeout if subject is FLOOR else subject.E
-    seconds = []
-
-    async def enter_and_leave():
-        start = time.perf_counter()
-        for _ in repeat(None, SCOPES):
-            async with make(300):
-                pass
-        seconds.append((time.perf_counter() - start) / SCOPES)
-
-    benchmark.pedantic(asyncio.run, args=(enter_and_leave(),))
-    record(benchmark, None, subject, seconds={subjects.SCOPE: seconds[0]})
 
 
 @by_name([*CORES_AND_THREADING, FLOOR])
@@ -317,7 +311,7 @@ def resident_bytes(name, count):
 
 
 @pytest.mark.parametrize("events", EVENTS)
-@by_name(CORES_AND_THREADING)
+@by_name([subject for subject in CORES_AND_THREADING if subject.name != "Python core"])
 def test_alive(benchmark, subject, events):
     make = subject.E
     record(benchmark, subjects.ALIVE, subject, events, events)
@@ -338,7 +332,7 @@ def self_setting_events(count):
     def seconds_each(work):
         start = time.perf_counter()
         work()
-        while _timers.timers._unread:
+        while _timers.timers.events.unread:
             _timers.timers.helper.wake()
             time.sleep(0.0005)
         return (time.perf_counter() - start) / count

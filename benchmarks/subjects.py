@@ -26,7 +26,6 @@ if FREE_THREADED:
 # What is measured, if it is no operation of the table below. Braces stand for the numbers that it depends on.
 HANDOVER = "hand-over to a thread"
 THREAD = "Thread: start and join"
-SCOPE = "async with Event(300), entered and left"
 MEMORY = "memory per event"
 CHILD_MEMORY = "memory per child"
 WAKING = "set() until the last of {:,} waiters runs"
@@ -35,6 +34,7 @@ WAKING_BESIDE = "set() until the last of {:,} waiters runs, beside a thread that
 ENDING = "the end of {:,} threads that have waited, which no other figure has in it"
 SETTING_BESIDE = "set() itself with {:,} waiters, beside a thread that computes"
 CHILDREN = "set() of a parent of {:,} children, for each"
+CHAIN = "set() of the first of a chain of {:,} events, for each"
 ALIVE = "one of {:,} events, made"
 ALIVE_MEMORY = "memory of one of {:,} events"
 MADE, RESTARTED, DROPPED = (f"one of {{:,}} self-setting events, {what}" for what in ("made", "restarted", "dropped"))
@@ -43,6 +43,17 @@ POLLERS = "{} by {} threads, {}"
 LAG = "lag of wait() after a deadline"
 LAG_SLEEPING = "lag of a poller that sleeps 1 ms"
 LAG_POLLING = "lag of a poller without a pause"
+
+# What waits, by the time of the processor:
+SCOPE = "async with Event(300), entered and left"
+BY_TASK, BY_THREAD = "wait_async(), set by a task of the loop", "wait_async(), set by a thread"
+SCOPE_BESIDE_TRIO = f"{SCOPE}, where trio is imported"
+IN_TRIO = TRIO_SCOPE, TRIO_BY_TASK = f"{SCOPE}, in trio", f"{BY_TASK}, in trio"
+ANY = "wait_any() of {:,} events, one of which a thread sets"
+CONDITION, SELECTOR = "flags under one condition", "a selector over fileno()"  # in place of wait_any()
+TICK = "a tick of 0.5 ms"
+IMPORT = "the import"
+START = "an interpreter that does nothing"
 
 # Of events that several processes hold:
 SHARED_POLL = "is_set() of an event of processes"
@@ -146,6 +157,10 @@ class Subject:
         return resolve_name(self.path) if self.path else None
 
     @property
+    def package(self) -> Any:
+        return resolve_name(self.path.partition(":")[0])
+
+    @property
     def is_event(self) -> bool:
         """Whether it is an event: the report compares ours with these."""
         return bool(self.like)
@@ -170,8 +185,12 @@ class Subject:
 
 class PythonCore(Subject):
     @cached_property
+    def package(self):
+        return load(pure=True)
+
+    @property
     def E(self):
-        return load(pure=True).Event
+        return self.package.Event
 
 
 CANCEL_SCOPE, CANCEL_SCOPE_300 = "scope(E)", "scope(E, timeout=300)"
@@ -201,8 +220,7 @@ FLOOR = Subject(
     },
     note="what CPython itself charges: an empty method in C (twice where two calls are made), an attribute in a slot, "
     "`time.monotonic()`, a bare lock that is held, an instance of an empty Python class; for a hand-over two bare locks, "
-    "for many waiters one bare lock for each, for a thread `_thread.start_new_thread` and a lock, for `async with` "
-    "`asyncio.timeout()`",
+    "for many waiters one bare lock for each, for a thread `_thread.start_new_thread` and a lock",
 )
 
 SUBJECTS = (
