@@ -50,6 +50,11 @@ def all_follow_and_home_drops(run):
     run.home.drop(1)
 
 
+def all_follow_what_is_cut_off(run):
+    all_follow(run)
+    run.arrival = "in part, and again"
+
+
 def a_follower_of_another_event(run):
     a_follower_arrives(run, 4)
     run.settle()
@@ -216,10 +221,12 @@ def home_seems_gone(run):
 TWO = {"followers": ("follower", "other")}
 SCENARIOS = {
     "arrives, home sets": ([makes_events, home_sets, follower_takes], {}),
-    "arrives, home sets, in pieces": ([makes_events, home_sets, follower_takes], {"in_pieces": True}),
-    "arrives, both set": ([a_follower_arrives, follower_sets, home_sets], {"in_pieces": True}),
-    "both set": ([all_follow, follower_sets, home_sets], {"in_pieces": True}),
+    "arrives, home sets, in pieces": ([makes_events, home_sets, follower_takes], {"arrival": "in pieces"}),
+    "arrives, both set": ([a_follower_arrives, follower_sets, home_sets], {"arrival": "in pieces"}),
+    "both set": ([all_follow, follower_sets, home_sets], {"arrival": "in pieces"}),
     "a follower sets": ([all_follow_and_home_drops, follower_sets], TWO),
+    "each line comes twice": ([a_follower_arrives, follower_sets], {"arrival": "twice"}),
+    "each line is cut off, and comes again": ([all_follow_what_is_cut_off, follower_sets, home_sets], {}),
     "two followers set": ([all_follow, follower_sets, other_follower_sets], TWO),
     "three are set, one is remembered": ([makes_events, home_sets_three, follower_takes_two], {}),
     "home ends": ([all_follow, home_ends_the_connection, home_sets], {}),
@@ -308,6 +315,10 @@ def ends_at_once(self):
     self.end()
 
 
+def ends_at_a_second_greeting(self, words, receive=_home.FromFollower.receive):
+    return not (words[:1] == [b"greet"] and self.has_greeted) and receive(self, words)
+
+
 def believes_a_greeting(self, words, receive=_home.FromFollower.receive):
     answer = receive(self, words)
     if words[:1] == [b"greet"] and self.has_greeted:
@@ -374,6 +385,7 @@ BUGS = {
     "looks at a piece": ("arrives, home sets, in pieces", _wire.Inbox, {"next_line": looks_at_a_piece}),
     "ends at once": ("home ends, follower exits", _home.FromFollower, {"on_broken": ends_at_once}),
     "stops receiving never": ("home ends, follower exits", Socket, {"stop_receiving": lambda self: None}),
+    "believes no greeting twice": ("each line comes twice", _home.FromFollower, {"receive": ends_at_a_second_greeting}),
     "believes a greeting": ("a stranger repeats", _home.FromFollower, {"receive": believes_a_greeting}),
     "begins with the same address": ("a stranger listens", _reach.Attempts, {"in_turn": begins_with_the_same_address}),
     "says nothing again": (

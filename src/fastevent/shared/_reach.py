@@ -243,7 +243,7 @@ class Reaching(Connection):
         match words:
             case [b"bye"] if self.is_trusted:
                 self.give_up()
-            case [b"hello", nonce] if not self.proofs.their_nonce:
+            case [b"hello", nonce] if self.proofs.their_nonce in (b"", nonce):
                 self.proofs.their_nonce = nonce
             case [b"prove", said] if self.proofs.their_nonce and not self.is_trusted:
                 if not self.proofs.is_of_home(said):

@@ -49,8 +49,14 @@ class Socket:
             raise BrokenPipeError(errno.EPIPE, "the other side has ended")
         if not self.is_writable():
             raise BlockingIOError
-        middle = len(data) // 2 if current.run.in_pieces else 0
-        self.other.chunks += [piece for piece in (data[:middle], data[middle:]) if piece]
+        pieces = [data]
+        if current.run.arrival == "in pieces":
+            pieces = [data[: len(data) // 2], data[len(data) // 2 :]]
+        elif current.run.arrival == "in part, and again":  # as if a signal handler had raised
+            pieces = [data[: len(data) // 2], data]
+        elif current.run.arrival == "twice":
+            pieces = [data, data]
+        self.other.chunks += pieces
         self.other.heard += data
         return len(data)
 
@@ -182,15 +188,15 @@ class Process(_hub.Hub):
             return False
         watched = list(self.loop.watched)
         return bool(self.backlog or self.loop.posts or self.ready()) or any(
-            _loop._needs_end(each) or each.alarm_at <= current.run.now for each in watched
+            each.is_broken or _has_lost_its_socket(each) or each.alarm_at <= current.run.now for each in watched
         )
 
     def ready(self):
         ready = {}
         for each in list(self.loop.watched):
             sock = each.socket
-            if sock is not None and (sock.is_readable() or (each.is_full and sock.is_writable())):
-                ready[sock.fileno()] = each.is_full and sock.is_writable()
+            if sock is not None and not sock.is_closed and (sock.is_readable() or (each.is_full and sock.is_writable())):
+                ready[each] = each.is_full and sock.is_writable()
         return ready
 
     def round(self):
@@ -198,7 +204,13 @@ class Process(_hub.Hub):
             raise Flaw(f"{self.name} comes to no end")
         while self.backlog:
             self.own().accepted(*self.backlog.pop(0))
+        for each in filter(_has_lost_its_socket, list(self.loop.watched)):
+            each.end()
         self.loop._do_what_there_is(self.ready())
+
+
+def _has_lost_its_socket(watched):
+    return watched.socket is not None and watched.socket.fileno() == -1
 
 
 # What threads of a process share
@@ -261,7 +273,7 @@ class FromFollower(Fine, _home.FromFollower):
 class Talk(Schedule):
     """A home and processes that follow it. The *threads* are functions of a `Talk`; each process serves what comes, besides."""
 
-    def __init__(self, path, begin, threads, fine="nothing", room=None, in_pieces=False, followers=("follower",)):
+    def __init__(self, path, begin, threads, fine="nothing", room=None, arrival="", followers=("follower",)):
         self.home = None
         self.followers = []
         serving = [self._serving(rank) for rank in range(1 + len(followers))]
@@ -270,7 +282,7 @@ class Talk(Schedule):
         self._names = followers
         self._acting = {}  # of every thread: in which process
         self._fine, *self._parts = fine.split()
-        self.in_pieces = in_pieces
+        self.arrival = arrival  # how what is sent arrives
         self.room = room
         self.may_seem_gone = False
         self.is_cut_off = False  # the follower finds a stranger in place of the home
