@@ -181,6 +181,39 @@ static inline int claim(uint32_t *place) {
 }
 static uint32_t process_begun;
 
+/* By which number to know an interpreter: no other one of the process ever has it. Python itself numbers them anew when a program
+   that embeds it ends and begins it again. */
+static uint32_t runtimes_ended, end_watched;
+static void end_runtime(void) {
+    runtimes_ended++;
+    end_watched = 0;
+}
+static void watch_end(void) { if (claim(&end_watched)) (void)Py_AtExit(end_runtime); }
+static inline int64_t number_of(PyInterpreterState *interpreter) {
+    return (int64_t)runtimes_ended << 40 | (int64_t)PyInterpreterState_GetID(interpreter);
+}
+
+/* Cython numbers them likewise in its table of modules, where it takes the last entry for one that is still there after it was
+   removed, and removes another one in its place. So the last entry is of no interpreter, and stays. */
+#if CYTHON_USE_MODULE_STATE && CYTHON_HEX_VERSION < 0x03040000
+static int __Pyx_State_AddModule(PyObject *, void *);  /* Cython's */
+static uint32_t last_claimed;
+static THREAD_LOCAL int adds_last;
+static int add_last(void) {
+    if (!claim(&last_claimed)) return 0;
+    adds_last = 1;
+    int result = __Pyx_State_AddModule(NULL, NULL);
+    adds_last = 0;
+    if (result < 0) last_claimed = 0;
+    return result;
+}
+static int64_t number_for_cython(PyInterpreterState *interpreter) { return adds_last ? INT64_MAX : number_of(interpreter); }
+#define PyInterpreterState_GetID number_for_cython
+#else
+#define add_last() 0
+#define PyInterpreterState_GetID number_of
+#endif
+
 /* The timeout of an event made without one, once it is known. */
 static double implicit_seconds;
 static uint32_t implicit_known, implicit_claimed;

@@ -103,6 +103,8 @@ cdef extern from "_core_c.h":
     const uint32_t this_process
     Mutex module_mutex
     void watch_forks() noexcept
+    void watch_end() noexcept
+    int add_last() except -1
     void enter_wait(Waiter *waiter) noexcept
     void leave_wait(Waiter *waiter) noexcept
 
@@ -1072,6 +1074,8 @@ cdef int adapt_type() except -1:
     return 0
 
 
+watch_end()
+add_last()
 import_all()
 adapt_type()
 if claim(&process_begun):

@@ -11,8 +11,7 @@ typedef struct Imports {
     PyObject *core_class, *event_class;  /* EventCore; the class that attach() had */
 } Imports;
 
-/* Where a thread finds them: those of the main interpreter, and those of the one that it asked for last, whose number no other
-   interpreter is ever given. */
+/* Where a thread finds them: those of the main interpreter, and those of the one that it asked for last. */
 static PyInterpreterState *main_interpreter;
 static Imports *imports_of_main;
 static THREAD_LOCAL Imports *imports_here;
@@ -50,7 +49,7 @@ static Imports *find_imports(int make) {
     Py_XDECREF(key);
     if (imports != NULL) {
         imports_here = imports;
-        imports_here_of = PyInterpreterState_GetID(interpreter);
+        imports_here_of = number_of(interpreter);
         if (interpreter == PyInterpreterState_Main()) {
             imports_of_main = imports;
             main_interpreter = interpreter;
@@ -64,7 +63,7 @@ static Imports *find_imports(int make) {
 static inline Imports *here(void) {
     PyInterpreterState *interpreter = PyThreadState_Get()->interp;
     if (interpreter == main_interpreter && imports_of_main != NULL) return imports_of_main;
-    return imports_here_of == PyInterpreterState_GetID(interpreter) ? imports_here : find_imports(0);
+    return imports_here_of == number_of(interpreter) ? imports_here : find_imports(0);
 }
 
 static int keep(PyObject **place, PyObject *item) {

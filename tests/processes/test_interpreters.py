@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import sysconfig
+from pathlib import Path
 
 import pytest
 from helpers import CORE_SWITCH, HAS_GIL, SCALE, TIMEOUT, body, python
@@ -119,6 +121,92 @@ def test_interpreters_come_and_go_in_many_threads(core):
         assert child.reason == "why"
 
     assert python(program, core, int(4 * SCALE), PYTHONWARNINGS="ignore") == ""
+
+
+@on_cpython
+@pytest.mark.core("c")
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the compiled core is of one interpreter")
+def test_an_interpreter_that_ends_takes_no_other_along(core):
+    """Of more than 32 interpreters, those that began last end first; the others still have what the core's module keeps."""
+
+    def program():
+        import sys
+
+        from helpers import body
+        from subinterpreters import create, interpreters, run
+
+        def script():
+            from fastevent import _core_c
+
+            try:
+                _core_c.attach_polls(int)
+            except TypeError as error:
+                assert "is not derived from EventCore" in str(error)
+
+        text = body(script, f"import sys; sys.path[:] = {sys.path!r}")
+        script()
+        lasting = [create() for _ in range(2)]
+        for name in lasting:
+            assert run(name, text) is None
+        for _ in range(2):
+            others = [create() for _ in range(20)]
+            for name in others:
+                assert run(name, text) is None
+            while others:
+                interpreters.destroy(others.pop())
+                script()
+                for name in lasting + others[-1:]:
+                    assert run(name, text) is None
+        for name in lasting:
+            interpreters.destroy(name)
+
+    assert python(program, core, PYTHONWARNINGS="ignore") == ""
+
+
+@on_cpython
+@pytest.mark.not_sanitized
+@pytest.mark.skipif(os.name != "posix" or not sysconfig.get_config_var("Py_ENABLE_SHARED"), reason="no library to embed")
+@pytest.mark.parametrize("first", [[], ["first"]])
+def test_a_program_begins_python_again(core, tmp_path, first):
+    """Interpreters are numbered anew then, while a thread of the program and the variables of C stay."""
+
+    def script():
+        import gc
+        import threading
+
+        import fastevent
+
+        event = fastevent.Event()
+        child = event.child()
+        event.add_callback(lambda event: None)
+        event.set("why")
+        assert child.reason == "why"
+        try:
+            event.check()
+        except fastevent.EventCancelled as error:
+            assert error.reason == "why"
+        event.clear()
+        assert not event.wait(0.001)
+        thread = threading.Thread(target=event.wait)
+        thread.start()
+        event.set()
+        thread.join()
+        event.itself = event
+        del event, child
+        gc.collect()
+
+    program, library = tmp_path / "program", sysconfig.get_config_var("LIBDIR")
+    source = Path(__file__).with_name("embedding.c")
+    flags = [f"-I{sysconfig.get_path('include')}", f"-L{library}", f"-Wl,-rpath,{library}", "-pthread"]
+    name = sysconfig.get_config_var("LDLIBRARY").removeprefix("lib").partition(".so")[0].removesuffix(".dylib")
+    try:
+        subprocess.run(["cc", "-o", program, source, *flags, f"-l{name}"], check=True, capture_output=True, timeout=TIMEOUT)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"the interpreter cannot be embedded here: {error}")
+    text = body(script, f"import sys; sys.path[:] = {sys.path!r}")
+    environment = {**os.environ, **CORE_SWITCH[core], "PYTHONHOME": f"{sys.base_prefix}:{sys.base_exec_prefix}"}
+    done = subprocess.run([program, text, *first], capture_output=True, text=True, timeout=TIMEOUT, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @on_cpython
