@@ -60,7 +60,8 @@ def patch_threading() -> None:
             stacklevel=2,
         )
     _before = now
-    before_wait[:] = [_refuse_to_block]
+    if _refuse_to_block not in before_wait:
+        before_wait.append(_refuse_to_block)
     threading.Event = ours  # type: ignore[misc]
 
 
@@ -72,7 +73,7 @@ def unpatch_threading() -> None:
     Thread safety: safe to call from any thread at any time.
     """
     if threading.Event in (Event, PatientEvent):
-        before_wait.clear()
+        before_wait[:] = [check for check in before_wait if check is not _refuse_to_block]
         threading.Event = _before  # type: ignore[misc]
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from fastevent._time import LONGEST_WAIT, NEVER, private_copy
+from fastevent._time import LONGEST_WAIT, NEVER, before_wait, private_copy
 
 native = private_copy("_thread")  # the interpreter's own threads and locks, whatever gevent or eventlet have replaced
 sleep = private_copy("time").sleep
@@ -192,6 +192,9 @@ def generation() -> int:
     if here.steps:
         here.take_steps()
     return here.number
+
+
+before_wait.append(generation)  # in a process that was forked in C, the helpers set what a wait is for
 
 
 def _this_process() -> _Process:

@@ -173,6 +173,44 @@ def test_the_next_use_notices_a_fork_in_c(core):
 
 
 @in_c
+@pytest.mark.parametrize("use", ["wait", "wait_any", "wait_async", "add_callback", "child", "fileno"])
+def test_a_use_after_a_fork_in_c_keeps_deadlines(core, use):
+    """That of an event without a deadline, too, because it may be the child of one that has."""
+
+    def program():
+        import asyncio
+        import ctypes
+        import os
+        import sys
+        import time
+
+        from helpers import until
+
+        from fastevent import Event, _timers, wait_any
+
+        uses = {
+            "wait": lambda: child.wait(0.001),
+            "wait_any": lambda: wait_any([child], 0.001),
+            "wait_async": lambda: asyncio.run(child.wait_async(0.001)),
+            "add_callback": lambda: child.add_callback(print),
+            "child": lambda: child.child(300),
+            "fileno": lambda: child.fileno(),
+        }
+        before = Event(0.3, set_on_timeout=True)
+        child = before.child()
+        until(lambda: _timers.timers.events.asleep.get("until", 1 << 64) < 1 << 63)
+        time.sleep(0.02)  # the thread rests: one that waits for the GIL may leave its mutex locked in the child
+        pid = ctypes.PyDLL(None).fork()
+        if pid == 0:
+            uses[sys.argv[1]]()
+            until(child.is_set)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+    python(program, core, use)
+
+
+@in_c
 def test_restarting_after_a_fork_in_c_starts_it(core):
     """A sign of life makes the deadline later, so that the thread of the timers has nothing new to read."""
 
