@@ -278,14 +278,13 @@ def test_bad_functions_are_refused(Event):
 
 
 def test_a_query_of_sqlite_is_interrupted(Event):
-    event = Event()
+    event, begun = Event(), threading.Event()
     connection = sqlite3.connect(":memory:", check_same_thread=False)
+    connection.set_progress_handler(begun.set, 1_000)  # a query that has not begun cannot be interrupted
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
-    timer = threading.Timer(0.05, event.set)
-    timer.start()
-    with pytest.raises(sqlite3.OperationalError, match="interrupted"), event.callback(connection.interrupt):
-        connection.execute(endless)
-    timer.join(TIMEOUT)
+    with Threads(lambda: begun.wait(TIMEOUT) and event.set()):
+        with pytest.raises(sqlite3.OperationalError, match="interrupted"), event.callback(connection.interrupt):
+            connection.execute(endless)
     connection.close()
 
 
