@@ -63,9 +63,10 @@ def _wait_for(events: list[_E], enough: int, timeout: float | None, choose: Any)
     sets: dict[int, int] = {}  # the events' counts of sets from the start
     unset: dict[int, _E] = {}
     for event in events:
-        sets[id(event)], is_set, _ = event._fe_read()
+        key = id(event)
+        sets[key], is_set, _ = event._fe_read()
         if not is_set:
-            unset[id(event)] = event
+            unset[key] = event
     most = len(sets) - enough  # that may stay unset
     if len(unset) > most:
         seconds = None if timeout is None else wait_seconds(timeout)
@@ -83,18 +84,20 @@ def _wait_while_unset(unset: dict[int, Any], sets: dict[int, int], most: int, de
 
     def look(now: int) -> tuple[int, int]:
         """Take out the events that were set. Return when the wait ends, and when to look again."""
-        own_ends, again = [], NEVER
+        own_ends: list[int] = []
+        again = NEVER
         for key, event in list(unset.items()):
             own = event._fe_deadline()
             if own <= now and event._fe_self_setting:
                 expire(event)
             if event._fe_set_since(sets[key]):
                 del unset[key]
-            elif own == NEVER or event._fe_self_setting:  # which ends the wait by being set
-                own_ends.append(NEVER)
-                again = min(again, own)
-            else:
-                own_ends.append(own)
+            elif own != NEVER:
+                if event._fe_self_setting:  # which ends the wait by being set
+                    again = min(again, own)
+                else:
+                    own_ends.append(own)
+        own_ends += [NEVER] * (len(unset) - len(own_ends))
         return choose(own_ends, default=NEVER) if deadline is None else deadline, again
 
     def wait() -> None:
