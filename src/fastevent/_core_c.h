@@ -12,10 +12,9 @@
 #define NO_TIMEOUT (-1.0)  /* the seconds of an event without a timeout */
 
 enum {
-    HAS_SUBSCRIBERS = 1,  /* a set() must notify them */
-    HAS_OPTIONS = 2,      /* take_options() was called */
-    SELF_SETTING = 4,     /* set at its deadline */
-    CLEAR_WAKES = 8,      /* a clear() must call wakers */
+    HAS_OPTIONS = 1,   /* take_options() was called */
+    SELF_SETTING = 2,  /* set at its deadline */
+    CLEAR_WAKES = 4,   /* a clear() must call wakers */
 };
 
 #ifdef _MSC_VER

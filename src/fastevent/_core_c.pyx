@@ -62,7 +62,6 @@ cdef extern from "_core_c.h":
     const double NO_TIMEOUT
     const int WINDOW
     int64_t longest_wait
-    const uint8_t HAS_SUBSCRIBERS
     const uint8_t HAS_OPTIONS
     const uint8_t SELF_SETTING
     const uint8_t CLEAR_WAKES
@@ -124,12 +123,13 @@ cdef extern from "_core_c_objects.h":
         PyObject *check_name
         PyObject *clear_and_notify
         PyObject *clock
+        PyObject *deadlines
         PyObject *ended_error
         PyObject *event_seconds
         PyObject *expire
         PyObject *finish_child
+        PyObject *fire
         PyObject *implicit_timeout
-        PyObject *schedule
         PyObject *set_and_notify
         PyObject *take_options
         PyObject *wait_seconds
@@ -169,6 +169,7 @@ cdef extern from "_core_c_objects.h":
     const int WAKERS
     const int PARENTS
     const int NAME
+    bint has_subscribers(const Extras *extras) noexcept
     object allocate(PyTypeObject *cls)
 
     ctypedef struct PyMethodDef:
@@ -215,7 +216,7 @@ cdef class EventCore:
     cdef double _seconds       # the timeout, or NO_TIMEOUT; under the mutex
     cdef uint64_t _sets        # how often the event was set; under the mutex
     cdef uint32_t _process     # the process that the queue and the mutex belong to; under the module's mutex
-    cdef uint8_t _bits         # HAS_SUBSCRIBERS and so on; written under the mutex, read without
+    cdef uint8_t _bits         # SELF_SETTING and so on; written under the mutex, read without
     cdef Mutex _mutex
 
     def __init__(self, timeout=None, *, parents=(), set_on_timeout=False, name=None):
@@ -301,13 +302,13 @@ cdef class EventCore:
             lock(self)
             sets = self._sets
             is_set = load_pointer_acquire(&self._flag) == PY_TRUE
-            notifies = self._bits & HAS_SUBSCRIBERS
+            notifies = has_subscribers(<Extras *>self._extras)
             found = unlock_and_take_reason(self)
             if notifies:
                 pending.append((self, sets if is_set else sets + 1, found if is_set else reason))
             lock(self)
             fits = sets == self._sets and is_set == (load_pointer_acquire(&self._flag) == PY_TRUE)
-            fits = fits and notifies == bool(self._bits & HAS_SUBSCRIBERS)
+            fits = fits and notifies == has_subscribers(<Extras *>self._extras)
             if fits and not is_set and only_if_expired and monotonic() < self._deadline:
                 unlock_mutex(&self._mutex)
                 if notifies:
@@ -363,7 +364,8 @@ cdef class EventCore:
         if timeout is not None:
             init_timeout(child, timeout)
             child._bits |= SELF_SETTING
-            (<object>imports.schedule)(child)
+            if child._deadline != NEVER:
+                (<object>imports.deadlines).add(child._deadline, <object>imports.fire, PyWeakref_NewRef(child, NULL))
         set_extra(child, PARENTS, (self,), True)
         key = add_child(self, child)
         if key is not None:
@@ -610,7 +612,6 @@ cdef object set_extra(EventCore self, int which, object item, bint replace):
 cdef object register(EventCore self, int which, object key, object subscriber, uint64_t *sets):
     """Add a subscriber, with the event's count of sets, which *sets* receives. Return the dict that has it."""
     lock(self)
-    store_bits_release(&self._bits, self._bits | HAS_SUBSCRIBERS)
     sets[0] = self._sets
     unlock_mutex(&self._mutex)
     subscribers = get_extra(self, which, None)
@@ -654,7 +655,7 @@ cdef inline bint try_set_alone(EventCore self, PyObject *reason) noexcept:
     """Set an event that has no subscribers. Return whether it has none."""
     cdef bint alone
     lock(self)
-    alone = not self._bits & HAS_SUBSCRIBERS
+    alone = not has_subscribers(<Extras *>self._extras)
     if alone:
         set_flag(self, reason)
     unlock_mutex(&self._mutex)
@@ -1039,12 +1040,13 @@ cdef int import_all() except -1:
     keep(&imports.check_name, _options.check_name)
     keep(&imports.clear_and_notify, _notify.clear_and_notify)
     keep(&imports.clock, _time.clock)
+    keep(&imports.deadlines, _notify.timers.events)
     keep(&imports.ended_error, _errors.ended_error)
     keep(&imports.event_seconds, _time.event_seconds)
     keep(&imports.expire, _notify.expire)
     keep(&imports.finish_child, _notify.finish_child)
+    keep(&imports.fire, _notify.fire)
     keep(&imports.implicit_timeout, _config.implicit_timeout)
-    keep(&imports.schedule, _notify.schedule)
     keep(&imports.set_and_notify, _notify.set_and_notify)
     keep(&imports.take_options, _options.take_options)
     keep(&imports.wait_seconds, _time.wait_seconds)

@@ -6,8 +6,8 @@
    finalizers run, and not in C variables, because no object may be of two interpreters. */
 typedef struct Imports {
     PyObject *Children, *NO_SUBSCRIBERS, *Period, *State;
-    PyObject *begin_wait, *check_name, *clear_and_notify, *clock, *ended_error, *event_seconds, *expire, *finish_child;
-    PyObject *implicit_timeout, *schedule, *set_and_notify, *take_options, *wait_seconds, *wake_wakers;
+    PyObject *begin_wait, *check_name, *clear_and_notify, *clock, *deadlines, *ended_error, *event_seconds, *expire, *finish_child;
+    PyObject *fire, *implicit_timeout, *set_and_notify, *take_options, *wait_seconds, *wake_wakers;
     PyObject *core_class, *event_class;  /* EventCore; the class that attach() had */
 } Imports;
 
@@ -124,6 +124,14 @@ static PyObject *allocate(PyTypeObject *cls) {
    long. */
 enum { CHILDREN, CALLBACKS, WAKERS, PARENTS, NAME, EXTRAS };
 typedef struct Extras { PyObject *items[EXTRAS]; } Extras;
+
+/* Whether an event has any; under its mutex. A subscriber that is being added looks at the event after that. */
+static inline int has_subscribers(const Extras *extras) {
+    if (extras != NULL)
+        for (int i = CHILDREN; i <= WAKERS; i++)
+            if (extras->items[i] != NULL && PyDict_Size(extras->items[i]) > 0) return 1;
+    return 0;
+}
 
 /* The reason and the extras are all that an event refers to. Cython would make the core itself a type that takes part in the
    collection of garbage, which costs every event a fifth of its creation; it is enough that Event does. */

@@ -169,7 +169,7 @@ def expire(event: CoreEvent) -> None:
 def schedule(event: CoreEvent) -> None:
     """Have a self-setting event set at its deadline. Raises `RuntimeError` where no thread can be started."""
     if event._fe_self_setting and (deadline := event._fe_deadline()) != NEVER:
-        timers.events.add(deadline, _fire, ref(event))
+        timers.events.add(deadline, fire, ref(event))
 
 
 def reschedule(event: CoreEvent) -> None:
@@ -180,7 +180,7 @@ def reschedule(event: CoreEvent) -> None:
         pass
 
 
-def _fire(reference: ref[Any]) -> None:
+def fire(reference: ref[Any]) -> None:
     event = reference()
     if event is not None and event._fe_self_setting:
         expire(event)
