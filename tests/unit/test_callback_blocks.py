@@ -305,6 +305,7 @@ def test_the_block_keeps_nothing_alive(Event):
     assert there() is None
 
 
+@pytest.mark.not_traced
 @pytest.mark.skipif(
     sys.version_info < (3, 11) or sys.implementation.name != "cpython", reason="there, the claim and the call are one step"
 )

@@ -56,6 +56,7 @@ def test_it_begins_with_the_flag(Event):
     assert not is_readable(number)
 
 
+@pytest.mark.not_traced
 @pytest.mark.parametrize("call", ["clear", "set", "__init__"])
 def test_it_begins_during_a_call(Event, call):
     """At any line of the Python core; the compiled one is a single step."""

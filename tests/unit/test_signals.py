@@ -333,6 +333,7 @@ def test_no_point_of_a_block_loses_a_sigterm(Event):
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+@pytest.mark.not_traced
 def test_a_handler_that_raises_leaves_no_call_open(Event):
     """The handler of a second signal, which interrupts that of the first."""
 

@@ -449,6 +449,7 @@ def test_the_end_may_be_interrupted_anywhere(modules):
     assert len(left) == 1 and place > 3
 
 
+@pytest.mark.not_traced
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer that sends signals")
 def test_advance_may_be_interrupted_anywhere(core):
     def program():
