@@ -105,7 +105,7 @@ class Listener:
             raise
         address, *names = addresses
         spare = names[0] if names else ""
-        self.home = Home(os.getpid(), _start(os.getpid()) or "", _interpreter(), _spaces(), address, spare, os.urandom(32))
+        self.home = Home(os.getpid(), _start(os.getpid()) or "", _INTERPRETER, _spaces(), address, spare, os.urandom(32))
 
     def renew(self, address: Any) -> None:
         """Listen there again if the socket has been closed or removed by others. Raises `OSError`."""
@@ -219,8 +219,8 @@ def _id(interpreter: Any) -> int:
     return int(interpreter[0] if isinstance(interpreter, tuple) else interpreter)
 
 
-def _interpreter() -> int:
-    return 0 if _interpreters_of_process is None else _id(_interpreters_of_process.get_current())
+#: The number of this one. A debug build of Python 3.11 ends if no process has asked for it before the fork that made this one.
+_INTERPRETER = 0 if _interpreters_of_process is None else _id(_interpreters_of_process.get_current())
 
 
 def _interpreter_lives(interpreter: int) -> bool:
