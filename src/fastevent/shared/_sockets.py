@@ -172,10 +172,10 @@ def for_address(address: Any) -> Socket:
 
 def pair() -> tuple[Socket, Socket]:
     """Return two sockets that are connected."""
-    if hasattr(_socket, "socketpair"):
-        here, there = _socket.socketpair()
-    else:
+    if sys.platform == "win32":
         here, there = socket.socketpair()
+    else:
+        here, there = _socket.socketpair()
     return Socket(here), Socket(there)
 
 
