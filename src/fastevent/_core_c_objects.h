@@ -329,6 +329,9 @@ static int put_before(PyTypeObject *cls, const char *name, void *function, PyObj
     method->descriptor = descriptor;
     method->dict = Py_BuildValue("{s{}}", "__annotations__");  /* `typing.get_type_hints()` wants it of a callable */
     int result = method->dict == NULL ? -1 : PyDict_SetItemString(cls->tp_dict, name, (PyObject *)method);
+#if defined(Py_GIL_DISABLED) && PY_VERSION_HEX >= 0x030E0000
+    PyUnstable_Object_EnableDeferredRefcount((PyObject *)method);  /* as a function has it: threads do not compete for its count */
+#endif
     Py_DECREF(method);
     PyType_Modified(cls);
     return result;

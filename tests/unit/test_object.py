@@ -16,7 +16,7 @@ import weakref
 from unittest import mock
 
 import pytest
-from helpers import python
+from helpers import HAS_GIL, python
 
 import fastevent
 
@@ -183,6 +183,13 @@ def test_methods_are_like_functions(Event, name):
 
     setattr(Sub, name, functools.wraps(method)(lambda self, *arguments: "patched"))
     assert getattr(Sub(), name)() == "patched" and inspect.signature(getattr(Sub, name)) == inspect.signature(method)
+
+
+@pytest.mark.skipif(HAS_GIL or sys.version_info < (3, 14), reason="with the GIL, nothing competes")
+@pytest.mark.parametrize("name", ["set", "clear", "wait", "is_set"])
+def test_threads_compete_for_no_reference_count(Event, name):
+    internals = pytest.importorskip("_testinternalcapi")
+    assert internals.has_deferred_refcount(getattr(Event, name))
 
 
 def test_arguments_of_methods_are_read_as_pythons(Event):
