@@ -390,6 +390,8 @@ def uses_all(events, connection):
             _hub.finish()  # which removes the directory
             os._exit(len(found) + (pickle.loads(pickle.dumps(again)).reason != "in a child"))
         assert os.waitpid(pid, 0)[1] == 0
+    until(lambda: all(home.is_trusted for home in _hub.hub().homes.values()))
+    connection.send("followed")
     gone = ending.wait(TIMEOUT) and ending.reason
     connection.send((reason, gone, found))
 
@@ -416,6 +418,7 @@ def nothing_is_imported_later():
     assert received(its_end) == "here"
     first.set("go")
     assert second.wait(TIMEOUT) and second.reason == "RED"
+    assert received(its_end) == "followed"
     here.send("end")
     reason, gone, found_there = received(its_end)
     assert (reason, gone) == ("go", f"process {lender.pid}, which made it, is gone")
