@@ -32,9 +32,6 @@ Pending = list[tuple[Any, int, Any]]
 #: How a callback is called: with the event, the callback's key, and its function.
 Caller = Callable[[Any, object, Callable[[Any], object]], object]
 
-#: What an event has in place of a dict of subscribers before it has the first one.
-NO_SUBSCRIBERS: Any = {}
-
 #: What stands for a subscriber that was removed after its key had been listed. Loops over subscribers list keys and not items,
 #: because up to Python 3.11 making the tuple of an item may run a finalizer, which may add and remove subscribers.
 _REMOVED: tuple[Any, Any] = (lambda: None, inf)
@@ -283,3 +280,7 @@ class Children(dict[object, tuple[ref[Any], int]]):
             if reference() is None:
                 self.pop(key, None)
         self.limit = 2 * len(self) + 64
+
+
+#: What an event has in place of a dict of subscribers before it has the first one.
+NO_SUBSCRIBERS: Any = Children()

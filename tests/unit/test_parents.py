@@ -145,6 +145,19 @@ def test_a_second_init_forgets_the_parent(Event):
     assert reference() is None and not child.is_set()
 
 
+def test_a_second_init_follows_one_that_failed(Event):
+    class Full(Event):
+        def _fe_add_child(self, child):
+            raise MemoryError
+
+    event, parent = Event(), Event()
+    with pytest.raises(MemoryError):
+        event.__init__(parents=[Full()])
+    event.__init__(parents=[parent])
+    parent.set("why")
+    assert event.reason == "why"
+
+
 def test_a_second_init_names_new_parents(Event):
     old, new = Event(), Event()
     child = child_of(old)
