@@ -238,7 +238,11 @@ def against_targets(runs):
         cells = []
         for run, (*_, value) in zip(runs, kinds, strict=True):
             text = NOTHING if value is None else number(value)
-            cells.append(text if value is None or value <= elsewhere.get(run.minor, most) else f"**{text}**")
+            cells.append(
+                text
+                if value is None or value <= elsewhere.get(run.minor, elsewhere.get(run.minor.rstrip("t"), most))
+                else f"**{text}**"
+            )
         there = [f"{bound} on {minor}" for minor, bound in elsewhere.items() if minor in {run.minor for run in runs}]
         rows.append([what, "; ".join([f"≤ {most}", *there]), *cells])
     return table(["", "target", *(run.minor for run in runs)], rows)
