@@ -165,6 +165,7 @@ def begin_wait() -> int:
     """
     for check in before_wait:
         check()
-    if sys.platform != "win32" or get_ident() != main_thread().ident:
+    # At the very end of the interpreter, `threading` knows no main thread any more.
+    if sys.platform != "win32" or get_ident() != getattr(main_thread(), "ident", None):
         return clock.longest_wait
     return min(deadline_after(0, check_interval()), clock.longest_wait)
