@@ -52,6 +52,26 @@ def home_of_many(count, connection):
     received(connection)
 
 
+def makes_one(connection):
+    connection.send(SharedEvent())
+    until(lambda: _hub.hub().own().followers)
+
+
+@FAULTS.one_method
+def nothing_is_kept_of_homes_that_are_gone():
+    events = []
+    for keeps in True, False:
+        here, there = context().Pipe()
+        process = run(makes_one, there)
+        event = received(here)
+        if keeps:
+            events.append(event)
+        del event
+        joined(process)
+        until(lambda: not _hub.hub().homes)
+    assert all(event.wait(TIMEOUT) for event in events)
+
+
 @FAULTS.every_method
 def sets_for_a_stopped_home_are_remembered_in_bounded_memory():
     """What is forgotten is the reasons, of events that nobody holds."""

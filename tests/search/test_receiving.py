@@ -327,8 +327,8 @@ def believes_a_greeting(self, words, receive=_home.FromFollower.receive):
     return answer
 
 
-def begins_with_the_same_address(self, addresses):
-    return addresses
+def begins_with_the_same_address(self):
+    return self.home.addresses()
 
 
 def says_nothing_again(self):
@@ -387,7 +387,7 @@ BUGS = {
     "stops receiving never": ("home ends, follower exits", Socket, {"stop_receiving": lambda self: None}),
     "believes no greeting twice": ("each line comes twice", _home.FromFollower, {"receive": ends_at_a_second_greeting}),
     "believes a greeting": ("a stranger repeats", _home.FromFollower, {"receive": believes_a_greeting}),
-    "begins with the same address": ("a stranger listens", _reach.Attempts, {"in_turn": begins_with_the_same_address}),
+    "begins with the same address": ("a stranger listens", _reach.Attempts, {"addresses": begins_with_the_same_address}),
     "says nothing again": (
         "home closes its descriptors",
         _follower.ToHome,

@@ -5,6 +5,8 @@ When the home ends, its events are set here. What is set here is said until the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fastevent._reasons import encode, encode_in_helper
 from fastevent.shared import _wire
 from fastevent.shared._connection import MOST_LINES, SEND_TIMEOUT
@@ -21,9 +23,10 @@ MOST_SEALED = 256  # lines for a home that has not proved anything
 class ToHome(Reaching):
     """The connection to the home of events that are held here."""
 
-    def __init__(self, home: Home, loop: Loop, held: Held) -> None:
+    def __init__(self, home: Home, loop: Loop, held: Held, remove: Callable[[ToHome], object]) -> None:
         super().__init__(home, loop)
         self.held = held
+        self._remove = remove  # when the home is gone
         self.follows: dict[int, None] = {}  # numbers of events of which this process has neither received a set nor sent one
         self.unconfirmed = Unconfirmed()
         self._gone = f"{home}, which made it, is gone"
@@ -55,7 +58,7 @@ class ToHome(Reaching):
         connected = self.socket
         self.send(SEND_TIMEOUT)
         if self.is_broken or self.socket is not connected:
-            send_apart(self.home.key, self.addresses(), number, reason)
+            send_apart(self.home.key, self._attempts.addresses(), number, reason)
         self.follows.pop(number, None)
 
     def needs_home(self) -> bool:
@@ -68,6 +71,7 @@ class ToHome(Reaching):
         self.outbox.extend(list(self.unconfirmed.reasons)[:MOST_SEALED])
 
     def on_gone(self) -> None:
+        self._remove(self)
         self.unconfirmed = Unconfirmed()
         for number, _ in self.held.of_home(self.home):
             self.follows.pop(number, None)

@@ -73,9 +73,14 @@ class Hub:
         connection = self.homes.get(home)
         if connection is None or connection.is_gone:
             if connection is not None:
-                self.homes.pop(home, None)
-            connection = self.homes.setdefault(home, ToHome(home, self.loop, self.held))
+                self._remove(connection)
+            connection = self.homes.setdefault(home, ToHome(home, self.loop, self.held, self._remove))
         return connection
+
+    def _remove(self, connection: ToHome) -> None:
+        """Keep nothing of a home that is gone."""
+        if self.homes.get(connection.home) is connection:
+            self.homes.pop(connection.home, None)
 
     def release(self, reference: Reference) -> None:
         home, number = reference.key
@@ -96,16 +101,17 @@ class Hub:
         own = self.own_of(home)
         if own is not None:
             return not own.is_published(number)
-        return home in self.homes and number in self.homes[home].follows
+        connection = self.homes.get(home)
+        return connection is not None and number in connection.follows
 
     def publish(self, key: Key, reason: str) -> None:
         """Notify other processes that the event is set."""
         home, number = key
-        own = self.own_of(home)
+        own, connection = self.own_of(home), self.homes.get(home)
         if own is not None:
             own.publish(number, reason)
-        elif home in self.homes:
-            self.homes[home].publish(number, reason)
+        elif connection is not None:
+            connection.publish(number, reason)
 
     def connections(self) -> list[Connection]:
         own = self._made

@@ -44,8 +44,9 @@ class Attempts:
     def begin_again(self) -> None:
         self._pause = SHORTEST_PAUSE
 
-    def in_turn(self, addresses: list[Any]) -> list[Any]:
-        """Begin with another address than the one at which somebody has proved nothing."""
+    def addresses(self) -> list[Any]:
+        """Return where to look for the home, beginning with another address than the one at which nothing was proved."""
+        addresses = self.home.addresses()
         first = self._strangers % len(addresses)
         return addresses[first:] + addresses[:first]
 
@@ -57,6 +58,9 @@ class Attempts:
         at = monotonic_ns() + self._pause
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
         return at
+
+    def are_frequent(self) -> bool:
+        return self._pause < LONGEST_PAUSE
 
     def proof_deadline(self) -> int:
         return monotonic_ns() + self._proof_timeout
@@ -139,10 +143,6 @@ class Reaching(Connection):
         """Return the proof."""
         return self.proofs.give()
 
-    def addresses(self) -> list[Any]:
-        """Return where to look for the home, in this order."""
-        return self._attempts.in_turn(self.home.addresses())
-
     # For any thread and any signal handler
 
     def reach(self) -> None:
@@ -159,7 +159,7 @@ class Reaching(Connection):
         try:
             if not self.claim.take(me):
                 return  # another call is at it
-            for address in self.addresses() if self.socket is None else ():
+            for address in self._attempts.addresses() if self.socket is None else ():
                 try:
                     sock = connect(address)
                 except OSError as error:
@@ -213,6 +213,10 @@ class Reaching(Connection):
             self.end()
         elif self.needs_home():
             self.reach()
+        elif self.socket is None and not self.home.lives():
+            self.give_up()
+        elif self.socket is None and self._attempts.are_frequent():  # it may be ending
+            self._try_later()
 
     def end(self) -> None:
         me, was_trusted = Call(), self.is_trusted

@@ -111,6 +111,12 @@ class Loop(_loop.Loop):
         function()
 
 
+def next_attempt(attempts):
+    """Try again at once, unless nobody listens."""
+    attempts._pause = _reach.LONGEST_PAUSE
+    return current.run.now + (SECOND if attempts._refused_since < NEVER else 0)
+
+
 class State(NamedTuple):
     sets: int
     is_set: bool
@@ -397,7 +403,7 @@ def talking():
         (_home, "Listener", Listener),
         (_held, "set_and_notify", set_and_notify),
         (_reach, "connect", lambda address: current.run.connect(address)),
-        (_reach.Attempts, "next", lambda self: current.run.now + (SECOND if self._refused_since < NEVER else 0)),
+        (_reach.Attempts, "next", next_attempt),
         (_reach.Attempts, "_log_once", lambda self, why: None),
         (_connection, "sleep", lambda seconds: current.run.pauses()),
         (_sets, "MOST_CAUSES", 1),
