@@ -200,7 +200,8 @@ class Loop:
         if len(by_number) < len(with_sockets):  # a later socket has got the number of that one
             return False
         wanted = {number: watched.is_full for watched, number in with_sockets}
-        wanted[waking.number] = False
+        to_wake = waking.number  # once: another thread that finds it closed makes others
+        wanted[to_wake] = False
         wanted.pop(-1, None)
         has_work = bool(self.posts) or any(watched.is_broken for watched in list(self.watched))
         wake_at = 0 if has_work else min([look_at, *[watched.alarm_at for watched in list(self.watched)]])
@@ -212,7 +213,7 @@ class Loop:
             return True
         can_be_woken = True
         try:
-            if ready.pop(waking.number, None) is not None:
+            if ready.pop(to_wake, None) is not None:
                 can_be_woken = not waking.is_at_end()
             self._do_what_there_is({by_number[number]: can_write for number, can_write in ready.items()})
         finally:
