@@ -556,6 +556,11 @@ class Job(SharedEvent):
         self.set("cancelled")
 
 
+class Answers(SharedEvent):
+    def __getattr__(self, name):
+        raise RuntimeError(f"asked for {name}")
+
+
 class Slotted(SharedEvent):
     __slots__ = ("size",)
 
@@ -575,6 +580,8 @@ def a_subclass_arrives_as_itself():
     assert received(here) == ("Job", 42, "x", 60, "Slotted", 7)
     assert job.wait(TIMEOUT) and job.reason == "cancelled"
     assert pickle.loads(pickle.dumps(job)) is job and job.number == 42
+    answers = Answers()
+    assert pickle.loads(pickle.dumps(answers)) is answers
     joined(process)
 
 

@@ -66,7 +66,7 @@ class SharedEvent(SetOnce):
         set_on_timeout: bool = False,
         name: str | None = None,
     ) -> None:
-        if hasattr(self, "_fe_key"):
+        if _has_key(self):
             raise TypeError(f"{self!r} cannot be initialised again, as other processes may hold it: make a new SharedEvent")
         super().__init__(timeout, parents=parents, set_on_timeout=set_on_timeout, name=name)
         while True:
@@ -85,7 +85,7 @@ class SharedEvent(SetOnce):
         super().restart_timeout()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if not hasattr(self, "_fe_key"):
+        if not _has_key(self):
             raise TypeError(
                 f"cannot pickle {self!r}: {type(self).__qualname__}.__init__() has not called SharedEvent.__init__()"
             )
@@ -117,6 +117,15 @@ class SharedEvent(SetOnce):
 
 
 attach_polls(SharedEvent)
+_key = vars(SharedEvent)["_fe_key"]
+
+
+def _has_key(event: SharedEvent) -> bool:
+    try:
+        _key.__get__(event)  # without the `__getattr__()` of a subclass
+        return True
+    except AttributeError:
+        return False
 
 
 def _slots(kind: type[SharedEvent]) -> list[str]:
