@@ -72,7 +72,7 @@ def nothing_is_kept_of_homes_that_are_gone():
     assert all(event.wait(TIMEOUT) for event in events)
 
 
-@FAULTS.every_method
+@FAULTS.every_method_of_posix
 def sets_for_a_stopped_home_are_remembered_in_bounded_memory():
     """What is forgotten is the reasons, of events that nobody holds."""
     _sets.MOST_REASONS, _connection.MOST_LINES = 100, 500
