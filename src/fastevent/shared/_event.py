@@ -163,8 +163,9 @@ def _arrive_as(kind: type[_E], ticket: tuple[Any, ...]) -> _E:
     if self_setting or name is not None:
         take_options(event, EventCore, (), self_setting, name)
     _share(event, key)
-    first: _E = _hub.hub().held.of(key)[0]  # should it arrive several times at once; this one is held, too
-    return first
+    # The first, if it arrives several times at once. While another thread releases an earlier one, none may be found.
+    held = _hub.hub().held.of(key)
+    return held[0] if held else event
 
 
 def _share(event: SharedEvent, key: Key) -> None:

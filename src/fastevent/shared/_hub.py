@@ -91,6 +91,7 @@ class Hub:
         if connection is not None:
             connection.drop(number)
         for other in others:  # the event has just arrived again, and may have been set since
+            self.hold(other)
             if self.own_of(home) is None:
                 self.to_home(home).follow(number)
             notify(other)
