@@ -84,6 +84,7 @@ def test_paths_that_are_too_long_are_not_needed(core, directory):
     assert run("shared_faults.py", ["a_worker_sets_and_exits_at_once"], core, directory / TOO_LONG) == []
 
 
+@pytest.mark.skipif(os.name != "posix", reason="has no signals to stop a process, and no forks")
 def test_chaos_loses_no_set(core, directory):
     """Workers are killed and stopped at random: 5 seconds, a minute for FASTEVENT_TEST_SCALE."""
     scale = int(os.environ.get("FASTEVENT_TEST_SCALE", "1"))
