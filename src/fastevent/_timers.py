@@ -47,7 +47,7 @@ class Schedule:
     def entries_until(self, time: int) -> list[Entry]:
         """Return the entries up to that *time*, in order. Any thread may ask."""
         # First `unread`, because the thread moves entries from there to the heap: one may be found twice, and none is missed.
-        unread = [(deadline, NEVER, fire, reference) for deadline, fire, reference in list(self.unread)]
+        unread = [(deadline, NEVER, fire, reference) for deadline, fire, reference in _items(self.unread)]
         heap = list(self.heap)
         entries = sorted([entry for entry in (*heap, *unread) if entry[0] <= time], key=lambda entry: entry[:2])
         return [(deadline, fire, reference) for deadline, _, fire, reference in entries]
@@ -95,6 +95,14 @@ class Schedule:
 
     def _holds(self, entry: tuple[int, int, Callable[[Any], object], Any]) -> bool:
         return self._first.get(id(entry[3])) == entry[0]
+
+
+def _items(queue: deque[Entry]) -> list[Entry]:
+    while True:
+        try:
+            return list(queue)
+        except RuntimeError:  # without the GIL, another thread may change the queue meanwhile
+            continue
 
 
 class Timers:
