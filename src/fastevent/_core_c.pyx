@@ -54,7 +54,7 @@ from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE, PyTuple_New
 from libc.math cimport NAN, isnan
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from fastevent import _config, _errors, _notify, _options, _time
+from fastevent import _config, _errors, _notify, _options, _process, _time, _timers
 
 
 cdef extern from "_core_c.h":
@@ -119,23 +119,28 @@ cdef extern from "_core_c_objects.h":
         PyObject *NO_SUBSCRIBERS
         PyObject *Period
         PyObject *State
+        PyObject *arrive
+        PyObject *asleep
+        PyObject *awake
         PyObject *begin_wait
         PyObject *check_name
         PyObject *clear_and_notify
         PyObject *clock
-        PyObject *deadlines
         PyObject *ended_error
         PyObject *event_seconds
         PyObject *expire
         PyObject *finish_child
         PyObject *fire
         PyObject *implicit_timeout
+        PyObject *look
         PyObject *set_and_notify
         PyObject *take_options
+        PyObject *unread
         PyObject *wait_seconds
         PyObject *wake_wakers
         PyObject *core_class
         PyObject *event_class
+        uint32_t process
     Imports *here() except NULL
     Imports *find_imports(bint make) except NULL
     void keep(PyObject **place, object item) noexcept
@@ -364,8 +369,7 @@ cdef class EventCore:
         if timeout is not None:
             init_timeout(child, timeout)
             child._bits |= SELF_SETTING
-            if child._deadline != NEVER:
-                (<object>imports.deadlines).add(child._deadline, <object>imports.fire, PyWeakref_NewRef(child, NULL))
+            schedule(child)
         set_extra(child, PARENTS, (self,), True)
         key = add_child(self, child)
         if key is not None:
@@ -381,6 +385,7 @@ cdef class EventCore:
     def _fe_add_callback(self, callback):
         """Add a callback. Return whether the event is set, or has been set meanwhile."""
         cdef uint64_t sets = 0
+        arrive(here())
         register(self, CALLBACKS, callback, callback, &sets)
         return is_set_since(self, sets)
 
@@ -918,8 +923,35 @@ cdef inline bint is_empty_tuple(object items) noexcept:
 
 cdef int init_event(EventCore self, object timeout, object parents, object set_on_timeout, object name) except -1:
     init_timeout(self, timeout)
-    if not is_empty_tuple(parents) or set_on_timeout or name is not None or load_bits_acquire(&self._bits) & (HAS_OPTIONS | CLEAR_WAKES):
+    if not is_empty_tuple(parents) or name is not None or load_bits_acquire(&self._bits) & (HAS_OPTIONS | CLEAR_WAKES):
         take_options(self, parents, set_on_timeout, name)
+    elif set_on_timeout:
+        change_bit(self, HAS_OPTIONS | SELF_SETTING, True)
+        schedule(self)
+        if is_expired(self):
+            (<object>here().expire)(self)
+    return 0
+
+
+cdef inline int arrive(Imports *imports) except -1:
+    """Do what `generation()` does: after a fork, what that has left to do."""
+    cdef uint32_t process = this_process
+    if load_process(&imports.process) != process and (<object>imports.arrive)():
+        store_process(&imports.process, process)
+    return 0
+
+
+cdef int schedule(EventCore self) except -1:
+    """Do what `schedule()` and `Schedule.add()` do, for an event that is self-setting."""
+    cdef Imports *imports = here()
+    cdef int64_t time = load_time_relaxed(&self._deadline)
+    if time != NEVER:
+        arrive(imports)
+        deadline, unread = time, <object>imports.unread
+        unread.append((deadline, <object>imports.fire, PyWeakref_NewRef(self, NULL)))
+        until = (<dict>imports.asleep).setdefault("until", <object>imports.awake)
+        if deadline < until or len(unread) % 1000 == 0:
+            (<object>imports.look)()
     return 0
 
 
@@ -1031,24 +1063,29 @@ def attach(type cls not None):
 cdef int import_all() except -1:
     global longest_wait
     cdef Imports *imports = find_imports(True)
+    events = _timers.timers.events
     longest_wait = _time.LONGEST_WAIT
     keep(&imports.Children, _notify.Children)
     keep(&imports.NO_SUBSCRIBERS, _notify.NO_SUBSCRIBERS)
     keep(&imports.Period, _time.Period)
     keep(&imports.State, _notify.State)
+    keep(&imports.arrive, _process.arrive)
+    keep(&imports.asleep, events.asleep)
+    keep(&imports.awake, _timers.AWAKE)
     keep(&imports.begin_wait, _time.begin_wait)
     keep(&imports.check_name, _options.check_name)
     keep(&imports.clear_and_notify, _notify.clear_and_notify)
     keep(&imports.clock, _time.clock)
-    keep(&imports.deadlines, _notify.timers.events)
     keep(&imports.ended_error, _errors.ended_error)
     keep(&imports.event_seconds, _time.event_seconds)
     keep(&imports.expire, _notify.expire)
     keep(&imports.finish_child, _notify.finish_child)
     keep(&imports.fire, _notify.fire)
     keep(&imports.implicit_timeout, _config.implicit_timeout)
+    keep(&imports.look, _timers.timers.look)
     keep(&imports.set_and_notify, _notify.set_and_notify)
     keep(&imports.take_options, _options.take_options)
+    keep(&imports.unread, events.unread)
     keep(&imports.wait_seconds, _time.wait_seconds)
     keep(&imports.wake_wakers, _notify.wake_wakers)
     keep(&imports.core_class, EventCore)

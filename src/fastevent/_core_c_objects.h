@@ -6,9 +6,10 @@
    finalizers run, and not in C variables, because no object may be of two interpreters. */
 typedef struct Imports {
     PyObject *Children, *NO_SUBSCRIBERS, *Period, *State;
-    PyObject *begin_wait, *check_name, *clear_and_notify, *clock, *deadlines, *ended_error, *event_seconds, *expire, *finish_child;
-    PyObject *fire, *implicit_timeout, *set_and_notify, *take_options, *wait_seconds, *wake_wakers;
+    PyObject *arrive, *asleep, *awake, *begin_wait, *check_name, *clear_and_notify, *clock, *ended_error, *event_seconds, *expire;
+    PyObject *finish_child, *fire, *implicit_timeout, *look, *set_and_notify, *take_options, *unread, *wait_seconds, *wake_wakers;
     PyObject *core_class, *event_class;  /* EventCore; the class that attach() had */
+    uint32_t process;  /* in which nothing is left to do that a fork asks for */
 } Imports;
 
 /* Where a thread finds them: those of the main interpreter, and those of the one that it asked for last. */
@@ -23,7 +24,7 @@ static void drop_imports(PyObject *capsule) {
     PyObject **items = (PyObject **)imports;
     if (imports_of_main == imports) imports_of_main = NULL;
     imports_here_of = -1;
-    for (size_t i = 0; i < sizeof(Imports) / sizeof(PyObject *); i++) Py_XDECREF(items[i]);
+    for (size_t i = 0; i < offsetof(Imports, process) / sizeof(PyObject *); i++) Py_XDECREF(items[i]);
     PyMem_RawFree(imports);
 }
 

@@ -46,7 +46,7 @@ from fastevent._notify import (
     wake_wakers,
 )
 from fastevent._options import check_name, take_options
-from fastevent._process import at_fork, exists, this_thread
+from fastevent._process import at_fork, exists, generation, this_thread
 from fastevent._time import LONGEST_WAIT, NEVER, Period, begin_wait, clock, deadline_after, event_seconds, wait_seconds
 
 # The only key of `_State.next`. Without the GIL, a dict may be no longer empty and its key not yet be found, so loops ask for
@@ -441,6 +441,7 @@ class EventCore:
 
     def _fe_add_callback(self, callback: Any) -> bool:
         """Add a callback. Return whether the event is set, or has been set meanwhile."""
+        generation()  # in a process that was forked in C, a helper sets the event at its deadline
         return self._fe_set_since(self._fe_register("_fe_callbacks", callback, callback))
 
     def _fe_add_waker(self, waker: Waker) -> int:

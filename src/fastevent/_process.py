@@ -188,10 +188,16 @@ def generation() -> int:
     """
     here = _here
     if here.pid != getpid() or here.forks != len(_survivors):
-        here = _arrive()
+        here = _next_process()
     if here.steps:
         here.take_steps()
     return here.number
+
+
+def arrive() -> bool:
+    """Finish what a fork has left to do. Return False if another call in progress is to finish it."""
+    generation()
+    return not _here.steps
 
 
 before_wait.append(generation)  # in a process that was forked in C, the helpers set what a wait is for
@@ -202,7 +208,7 @@ def _this_process() -> _Process:
     return _here
 
 
-def _arrive() -> _Process:
+def _next_process() -> _Process:
     global _here
     key = len(_survivors), getpid()
     arrived = _arrivals.setdefault(key, _Process(_here.number + 1, *key, _in_child))

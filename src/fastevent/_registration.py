@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from fastevent._notify import call_now
-from fastevent._process import Thread, Token, exists, generation, this_thread
+from fastevent._process import Thread, Token, exists, this_thread
 from fastevent._time import begin_wait
 
 if TYPE_CHECKING:
@@ -56,7 +56,6 @@ class Registration:
         # the call, or the token of a thread that waits for that. The first thread that writes a key decides.
         self._claims: dict[str, Any] = {}
         try:
-            generation()  # in a process that was forked in C, a helper sets the event at its deadline
             if event._fe_add_callback(self):
                 call_now(event, self, self)
         except BaseException:  # from a signal handler: the caller gets no registration

@@ -11,7 +11,7 @@ from fastevent._process import at_fork, generation, log
 from fastevent._threads import Helper, Life
 from fastevent._time import NEVER, clock, monotonic_ns
 
-_AWAKE = NEVER + 1  # a thread that is awake has no time until which it rests
+AWAKE = NEVER + 1  # a thread that is awake has no time until which it rests
 
 #: A deadline, what is called then, and with which reference.
 Entry = tuple[int, Callable[[Any], object], Any]
@@ -37,11 +37,14 @@ class Schedule:
         self._limit = 1000  # above this size, the heap is searched for entries of dead objects
 
     def add(self, deadline: int, fire: Callable[[Any], object], reference: Any) -> None:
-        """Have *fire* called at the *deadline*, in nanoseconds. Raises `RuntimeError` where no thread can be started."""
+        """Have *fire* called at the *deadline*, in nanoseconds. Raises `RuntimeError` where no thread can be started.
+
+        The compiled core does this by itself for the events that it makes.
+        """
         generation()
         self.unread.append((deadline, fire, reference))
         # setdefault() and not get(): without the GIL, only a change of the dict is ordered against the thread's own.
-        if deadline < self.asleep.setdefault("until", _AWAKE) or len(self.unread) % 1000 == 0:
+        if deadline < self.asleep.setdefault("until", AWAKE) or len(self.unread) % 1000 == 0:
             self._look()
 
     def entries_until(self, time: int) -> list[Entry]:
@@ -138,7 +141,7 @@ class Timers:
             real.asleep["until"] = real_until
             if not (events.unread or real.unread):
                 self.helper.rest(min(until - events.now(), real_until - real.now()))
-            events.asleep["until"] = real.asleep["until"] = _AWAKE
+            events.asleep["until"] = real.asleep["until"] = AWAKE
 
 
 timers = Timers()
