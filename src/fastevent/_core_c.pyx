@@ -131,6 +131,7 @@ cdef extern from "_core_c_objects.h":
         PyObject *expire
         PyObject *finish_child
         PyObject *fire
+        PyObject *go_on
         PyObject *implicit_timeout
         PyObject *look
         PyObject *set_and_notify
@@ -175,6 +176,7 @@ cdef extern from "_core_c_objects.h":
     const int PARENTS
     const int NAME
     bint has_subscribers(const Extras *extras) noexcept
+    bint has_only_callbacks(const Extras *extras) noexcept
     object allocate(PyTypeObject *cls)
 
     ctypedef struct PyMethodDef:
@@ -509,8 +511,34 @@ cdef class EventCore:
 
 
 cdef object set_event(EventCore self, PyObject *reason):
-    if not try_set_alone(self, reason):
+    if not try_set_alone(self, reason) and not try_set_and_call(self, reason):
         (<object>here().set_and_notify)(self, <object>reason)
+
+
+cdef bint try_set_and_call(EventCore self, PyObject *reason) except -1:
+    """Do what `set_and_notify()` does for an event that has callbacks, and no children nor wakers. Return whether that is so."""
+    cdef Imports *imports = here()
+    cdef uint64_t sets
+    cdef bint only_callbacks
+    cdef object function = None
+    need_stack()
+    lock(self)
+    only_callbacks = has_only_callbacks(<Extras *>self._extras)
+    if only_callbacks:
+        set_flag(self, reason)
+    sets = self._sets
+    unlock_mutex(&self._mutex)
+    if only_callbacks:
+        try:
+            callbacks = <dict>get_extra(self, CALLBACKS, <object>imports.NO_SUBSCRIBERS)
+            for key in list(callbacks):
+                found = <tuple>callbacks.get(key)
+                if found is not None and <uint64_t>found[1] < sets:
+                    function = found[0]
+                    function(self)
+        except BaseException as error:
+            (<object>imports.go_on)(self, sets, function, error)
+    return only_callbacks
 
 
 cdef object clear_event_flag(EventCore self, PyObject *_):
@@ -1081,6 +1109,7 @@ cdef int import_all() except -1:
     keep(&imports.expire, _notify.expire)
     keep(&imports.finish_child, _notify.finish_child)
     keep(&imports.fire, _notify.fire)
+    keep(&imports.go_on, _notify.go_on)
     keep(&imports.implicit_timeout, _config.implicit_timeout)
     keep(&imports.look, _timers.timers.look)
     keep(&imports.set_and_notify, _notify.set_and_notify)

@@ -7,7 +7,8 @@
 typedef struct Imports {
     PyObject *Children, *NO_SUBSCRIBERS, *Period, *State;
     PyObject *arrive, *asleep, *awake, *begin_wait, *check_name, *clear_and_notify, *clock, *ended_error, *event_seconds, *expire;
-    PyObject *finish_child, *fire, *implicit_timeout, *look, *set_and_notify, *take_options, *unread, *wait_seconds, *wake_wakers;
+    PyObject *finish_child, *fire, *go_on, *implicit_timeout, *look, *set_and_notify, *take_options, *unread, *wait_seconds;
+    PyObject *wake_wakers;
     PyObject *core_class, *event_class;  /* EventCore; the class that attach() had */
     uint32_t process;  /* in which nothing is left to do that a fork asks for */
 } Imports;
@@ -132,6 +133,12 @@ static inline int has_subscribers(const Extras *extras) {
         for (int i = CHILDREN; i <= WAKERS; i++)
             if (extras->items[i] != NULL && PyDict_Size(extras->items[i]) > 0) return 1;
     return 0;
+}
+
+/* Whether all of them are callbacks; likewise. */
+static inline int has_only_callbacks(const Extras *extras) {
+    return (extras->items[CHILDREN] == NULL || PyDict_Size(extras->items[CHILDREN]) == 0)
+        && (extras->items[WAKERS] == NULL || PyDict_Size(extras->items[WAKERS]) == 0);
 }
 
 /* The reason and the extras are all that an event refers to. Cython would make the core itself a type that takes part in the

@@ -101,6 +101,24 @@ def notify_pending(pending: Pending, call: Caller = call_in_helper) -> None:
         raise
 
 
+def go_on(event: CoreEvent, sets: int, function: object, error: BaseException) -> None:
+    """Call what is left of the callbacks of an event that is set, after *function*, one of them, has raised *error*.
+
+    The compiled core calls the callbacks by itself if there are no other subscribers, as far as all goes well.
+    """
+    is_of_callback = function is not None and isinstance(error, Exception)
+    if is_of_callback:
+        log("the callback %r of %r raised", function, event)
+    try:
+        notify_pending([(event, sets, None)], call_now)
+    finally:
+        try:
+            if not is_of_callback:
+                raise error
+        finally:
+            del error  # it refers to this frame
+
+
 def _try_set(event: CoreEvent, reason: object, pending: Pending, only_if_expired: bool) -> None:
     # Near the end of the stack, this raises RecursionError before it sets the flag. If it does not raise, there is room to set
     # the children, too: `_notify()` does it at the same depth as this function, which is what this function is for.
