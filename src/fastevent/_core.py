@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-__all__ = ["IMPLEMENTATION", "EventCore", "attach", "attach_polls", "core", "freeze", "unfreeze"]
+__all__ = ["IMPLEMENTATION", "Call", "EventCore", "attach", "attach_polls", "core", "freeze", "in_callback", "unfreeze"]
 
 if TYPE_CHECKING:
     from fastevent import _core_py as core
@@ -31,13 +31,15 @@ IMPLEMENTATION = "python" if core.__name__.endswith("_py") else "c"
 """Which core runs: `"c"`, the compiled one, or `"python"`."""
 
 if TYPE_CHECKING:
-    from fastevent._core_py import EventCore
+    from fastevent._core_py import Call, EventCore
 else:
+    Call = core.Call
     EventCore = core.EventCore
 
 attach = core.attach
 attach_polls = core.attach_polls
 freeze = core.freeze
+in_callback = core.in_callback
 unfreeze = core.unfreeze
 
 if not TYPE_CHECKING and IMPLEMENTATION == "c":

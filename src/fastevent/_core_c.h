@@ -105,6 +105,41 @@ typedef struct { char unused; } Mutex;
 #define reset_mutex(mutex) ((void)(mutex))
 #endif
 
+/* The thread that makes a call: its ident, or one of these. */
+#define NOBODY 0
+#define REMOVED 1
+
+/* Of a call, each of `caller` and `token` is written once: by the thread for which these return true. */
+#ifdef Py_GIL_DISABLED
+#define load_caller(place) _Py_atomic_load_uint64(place)
+#define load_over(place) _Py_atomic_load_uint32(place)
+#define store_over(place) _Py_atomic_store_uint32(place, 1)
+#define load_token(place) _Py_atomic_load_ptr(place)
+static inline int write_caller(uint64_t *place, uint64_t caller) {
+    uint64_t nobody = NOBODY;
+    return _Py_atomic_compare_exchange_uint64(place, &nobody, caller);
+}
+static inline int write_token(PyObject **place, PyObject *token) {
+    PyObject *nothing = NULL;
+    return _Py_atomic_compare_exchange_ptr(place, &nothing, token);
+}
+#else
+#define load_caller(place) (*(place))
+#define load_over(place) (*(place))
+#define store_over(place) (*(place) = 1)
+#define load_token(place) (*(place))
+static inline int write_caller(uint64_t *place, uint64_t caller) {
+    if (*place != NOBODY) return 0;
+    *place = caller;
+    return 1;
+}
+static inline int write_token(PyObject **place, PyObject *token) {
+    if (*place != NULL) return 0;
+    *place = token;
+    return 1;
+}
+#endif
+
 /* What interpreters share, each under a GIL of its own. A volatile access is as strong with this compiler. */
 #ifdef _MSC_VER
 #define load_known_acquire(pointer) (*(volatile uint32_t *)(pointer))
@@ -144,11 +179,16 @@ typedef struct Waiter {
 static uint32_t this_process;
 static Mutex module_mutex;
 
+/* How many calls the thread is making, each in another. */
+static THREAD_LOCAL int calls_of_thread;
+
+static int64_t this_pid;
 #ifdef HAVE_FORK
 #include <pthread.h>
 static THREAD_LOCAL Waiter *waits_of_thread;  /* the innermost one */
 static void after_fork_in_child(void) {
     this_process++;
+    this_pid = getpid();
     reset_mutex(&module_mutex);
     for (Waiter *waiter = waits_of_thread; waiter != NULL; waiter = waiter->outer)
         waiter->process = this_process;  /* its thread came along */

@@ -32,6 +32,9 @@ does not:
    (test_waiting_forks: a_forked_wait_is_woken_in_the_child; test_faults: forks_during_every_method)
 9. A waiter reads the precise clock before it says that time ran out; a poll may read a coarser clock that lags it. So nothing ever
    times out early. (test_contract: check_timeout_is_never_early_and_stays_true; test_faults: never_early)
+10. A callback is called by the one thread that has written its ident into the call, or by none if `remove()` was first. A thread that
+   waits for the end writes its token before it looks whether that has come, and the end is noted before the token is looked for.
+   (test_callbacks: each_callback_is_called_once, of_a_removal_and_a_set_one_wins; test_callback_blocks: no_call_after_the_block_under_load)
 
 Why no wake-up is lost: a waiter looks at the flag and enters the queue in one hold of the mutex (3). So a set() comes either before,
 and the waiter sees the flag, or after, and makes it pending. No clear() changes a waiter or the count (3). A pending waiter leaves
@@ -54,7 +57,7 @@ from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE, PyTuple_New
 from libc.math cimport NAN, isnan
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from fastevent import _config, _errors, _notify, _options, _process, _time, _timers
+from fastevent import _call, _config, _errors, _notify, _options, _process, _time, _timers
 
 
 cdef extern from "_core_c.h":
@@ -100,12 +103,23 @@ cdef extern from "_core_c.h":
         bint released
 
     const uint32_t this_process
+    int64_t this_pid
     Mutex module_mutex
     void watch_forks() noexcept
     void watch_end() noexcept
     int add_last() except -1
     void enter_wait(Waiter *waiter) noexcept
     void leave_wait(Waiter *waiter) noexcept
+
+    const uint64_t NOBODY
+    const uint64_t REMOVED
+    int calls_of_thread
+    uint64_t load_caller(uint64_t *place) noexcept nogil
+    bint write_caller(uint64_t *place, uint64_t caller) noexcept nogil
+    PyObject *load_token(PyObject **place) noexcept nogil
+    bint write_token(PyObject **place, PyObject *token) noexcept nogil
+    uint32_t load_over(uint32_t *place) noexcept nogil
+    void store_over(uint32_t *place) noexcept nogil
 
     double implicit_seconds
     uint32_t implicit_known
@@ -123,6 +137,8 @@ cdef extern from "_core_c_objects.h":
         PyObject *asleep
         PyObject *awake
         PyObject *begin_wait
+        PyObject *call_now
+        PyObject *check_callback
         PyObject *check_name
         PyObject *clear_and_notify
         PyObject *clock
@@ -131,16 +147,19 @@ cdef extern from "_core_c_objects.h":
         PyObject *expire
         PyObject *finish_child
         PyObject *fire
+        PyObject *get_ident
         PyObject *go_on
         PyObject *implicit_timeout
         PyObject *look
         PyObject *set_and_notify
+        PyObject *survivors
         PyObject *take_options
         PyObject *unread
         PyObject *wait_seconds
         PyObject *wake_wakers
         PyObject *core_class
         PyObject *event_class
+        PyObject *call_class
         uint32_t process
     Imports *here() except NULL
     Imports *find_imports(bint make) except NULL
@@ -177,6 +196,7 @@ cdef extern from "_core_c_objects.h":
     const int NAME
     bint has_subscribers(const Extras *extras) noexcept
     bint has_only_callbacks(const Extras *extras) noexcept
+    bint is_plain_function(object function) noexcept
     object allocate(PyTypeObject *cls)
 
     ctypedef struct PyMethodDef:
@@ -200,6 +220,8 @@ cdef extern from *:
     PyObject *PY_TRUE "Py_True"
     PyObject *PY_FALSE "Py_False"
     object PyWeakref_NewRef(object item, PyObject *callback)
+    bint PyObject_TypeCheck(object item, PyTypeObject *cls) noexcept
+    Py_ssize_t PyList_GET_SIZE(object items) noexcept
     object PyDescr_NewMethod(type cls, PyMethodDef *definition)
     object PyDescr_NewMember(type cls, PyMemberDef *definition)
     long long PyLong_AsLongLongAndOverflow(object number, int *overflow) noexcept
@@ -384,12 +406,22 @@ cdef class EventCore:
         """Add a child, which it does not keep alive. Return None, or the child's key if `finish_child()` must be called."""
         return add_child(self, child)
 
-    def _fe_add_callback(self, callback):
-        """Add a callback. Return whether the event is set, or has been set meanwhile."""
+    def _fe_add_callback(self, function, args, kwargs, /):
+        """Have *function* called, with the event if *args* is None. Return a `Call`, of the class that attach() had."""
+        cdef Imports *imports = here()
         cdef uint64_t sets = 0
-        arrive(here())
-        register(self, CALLBACKS, callback, callback, &sets)
-        return is_set_since(self, sets)
+        if not is_plain_function(function):
+            (<object>imports.check_callback)(function)
+        call = new_call(imports, self, function, args, kwargs)
+        arrive(imports)
+        register(self, CALLBACKS, call, call, &sets)
+        if is_set_since(self, sets):
+            try:
+                (<object>imports.call_now)(self, call, call)
+            except BaseException:  # from a signal handler: the caller gets nothing
+                call.remove()
+                raise
+        return call
 
     def _fe_add_waker(self, waker):
         """Add a waker. Return the event's count of sets at that moment."""
@@ -515,6 +547,125 @@ cdef object set_event(EventCore self, PyObject *reason):
         (<object>here().set_and_notify)(self, <object>reason)
 
 
+cdef class Call:
+    """A call of a function, which is made when an event is set. See `Registration`, which is made of it."""
+
+    cdef object __weakref__
+    cdef object _event       # a weak reference
+    cdef object _function
+    cdef object _args        # None: the function is called with the event
+    cdef object _kwargs
+    cdef PyObject *_token    # what a thread that waits for the end of the call rests on, or NULL; owned; written once
+    cdef uint64_t _thread    # that makes the call: its ident, NOBODY or REMOVED; written once
+    cdef uint64_t _ident     # of the green thread, which only the same thread reads
+    cdef int64_t _forks      # written before `_thread`, by each thread that would make the call: all write the same
+    cdef int64_t _pid        # likewise
+    cdef uint32_t _over      # whether the call has ended
+
+    def __call__(self, event):
+        """Call the function, unless that has been done or it was removed."""
+        make_call(self, event)
+
+    def remove(self):
+        """Take the function back. Return True if it has not been called and will not be, False if the call has begun.
+
+        Thread safety: safe on shared objects. It never waits: a call that has begun goes on.
+        """
+        if not write_caller(&self._thread, REMOVED):
+            return load_caller(&self._thread) == REMOVED
+        event = self._event()
+        if event is not None:
+            forget_call(<EventCore>event, self)
+        return True
+
+    @property
+    def is_pending(self):
+        """Whether the call has not begun, and may still come."""
+        return load_caller(&self._thread) == NOBODY
+
+    @property
+    def _called(self):
+        return self._function
+
+    def _caller(self):
+        """Return which green thread and which thread make the call, or have made it; None if there is none."""
+        cdef uint64_t thread = load_caller(&self._thread)
+        if thread == NOBODY or thread == REMOVED:
+            return None
+        mine = thread == PyThread_get_thread_ident()
+        return self._ident if mine else None, (thread, load_time_relaxed(&self._forks), load_time_relaxed(&self._pid))
+
+    def _put_token(self, token):
+        """Have a *token* woken at the end of the call, unless there is one. Return the one that is."""
+        Py_INCREF(token)
+        if write_token(&self._token, <PyObject *>token):
+            return token
+        Py_DECREF(token)
+        return <object>load_token(&self._token)
+
+    def _is_over(self):
+        """Return whether the call has ended."""
+        return load_over(&self._over) != 0
+
+    def __dealloc__(self):
+        Py_XDECREF(self._token)
+
+
+cdef Call new_call(Imports *imports, EventCore event, object function, object args, object kwargs):
+    cls, nothing = <PyTypeObject *>imports.call_class, PyTuple_New(0)
+    call = <Call>cls.tp_new(cls, <PyObject *>nothing, NULL)
+    call._event = PyWeakref_NewRef(event, NULL)
+    call._function = function
+    call._args = args
+    call._kwargs = kwargs
+    return call
+
+
+cdef int make_call(Call self, object event) except -1:
+    cdef Imports *imports = here()
+    if not PyObject_TypeCheck(event, <PyTypeObject *>imports.core_class):
+        raise TypeError(f"a callback is called with an event, not {event!r}")
+    if load_caller(&self._thread) != NOBODY:
+        return 0
+    store_time_relaxed(&self._forks, PyList_GET_SIZE(<object>imports.survivors))
+    store_time_relaxed(&self._pid, this_pid)
+    ident = PyThread_get_thread_ident() if imports.get_ident == NULL else <uint64_t>(<object>imports.get_ident)()
+    if not write_caller(&self._thread, PyThread_get_thread_ident()):
+        return 0
+    self._ident = ident
+    global calls_of_thread
+    calls_of_thread += 1
+    try:
+        if self._args is None or self._kwargs is None:
+            self._function(event)
+        else:
+            self._function(*self._args, **self._kwargs)
+    finally:
+        calls_of_thread -= 1
+        forget_call(<EventCore>event, self)
+        store_over(&self._over)
+        if load_token(&self._token) != NULL:
+            wake_token(self)
+    return 0
+
+
+cdef int forget_call(EventCore event, Call call) except -1:
+    callbacks = get_extra(event, CALLBACKS, None)
+    if callbacks is not None:
+        (<dict>callbacks).pop(call, None)
+    return 0
+
+
+cdef int wake_token(Call self) except -1:
+    token = <object>load_token(&self._token)
+    try:
+        token.wake()
+    except BaseException:  # from a signal handler: a thread would wait for ever
+        token.wake()
+        raise
+    return 0
+
+
 cdef bint try_set_and_call(EventCore self, PyObject *reason) except -1:
     """Do what `set_and_notify()` does for an event that has callbacks, and no children nor wakers. Return whether that is so."""
     cdef Imports *imports = here()
@@ -535,7 +686,10 @@ cdef bint try_set_and_call(EventCore self, PyObject *reason) except -1:
                 found = <tuple>callbacks.get(key)
                 if found is not None and <uint64_t>found[1] < sets:
                     function = found[0]
-                    function(self)
+                    if PyObject_TypeCheck(function, <PyTypeObject *>imports.call_class):
+                        make_call(<Call>function, self)
+                    else:
+                        function(self)
         except BaseException as error:
             (<object>imports.go_on)(self, sets, function, error)
     return only_callbacks
@@ -1054,6 +1208,11 @@ cdef double ask_for_implicit_seconds() except? 0:
     return seconds
 
 
+def in_callback():
+    """Return whether the calling thread makes a `Call`."""
+    return calls_of_thread > 0
+
+
 def freeze(int64_t now):
     """Have the clock stand still at *now*, in nanoseconds."""
     (<object>here().clock).freeze(now)
@@ -1079,9 +1238,15 @@ def attach_polls(type cls not None):
     cls.flag = PyDescr_NewMember(cls, &flag_member)
 
 
-def attach(type cls not None):
-    """Make the polls and the creation of *cls* as short as they can be, and have `child()` make events of it."""
+def attach(type cls not None, type call not None, /):
+    """Make the polls and the creation of *cls* as short as they can be.
+
+    Have `child()` make events of it, and `_fe_add_callback()` calls of that other class.
+    """
+    if (<PyTypeObject *>call).tp_new != (<PyTypeObject *>Call).tp_new:
+        raise TypeError(f"{call!r} is not derived from Call, or has a __new__() of its own")
     attach_polls(cls)
+    keep(&here().call_class, call)
     for name in ("set", "clear", "wait"):
         expect(EventCore.__dict__[name], cls)
     keep(&here().event_class, cls)
@@ -1089,10 +1254,11 @@ def attach(type cls not None):
 
 
 cdef int import_all() except -1:
-    global longest_wait
+    global longest_wait, this_pid
     cdef Imports *imports = find_imports(True)
     events = _timers.timers.events
     longest_wait = _time.LONGEST_WAIT
+    this_pid = _process.getpid()
     keep(&imports.Children, _notify.Children)
     keep(&imports.NO_SUBSCRIBERS, _notify.NO_SUBSCRIBERS)
     keep(&imports.Period, _time.Period)
@@ -1101,6 +1267,8 @@ cdef int import_all() except -1:
     keep(&imports.asleep, events.asleep)
     keep(&imports.awake, _timers.AWAKE)
     keep(&imports.begin_wait, _time.begin_wait)
+    keep(&imports.call_now, _notify.call_now)
+    keep(&imports.check_callback, _call.check_callback)
     keep(&imports.check_name, _options.check_name)
     keep(&imports.clear_and_notify, _notify.clear_and_notify)
     keep(&imports.clock, _time.clock)
@@ -1109,15 +1277,19 @@ cdef int import_all() except -1:
     keep(&imports.expire, _notify.expire)
     keep(&imports.finish_child, _notify.finish_child)
     keep(&imports.fire, _notify.fire)
+    if _call.get_ident is not _process.native.get_ident:  # green threads
+        keep(&imports.get_ident, _call.get_ident)
     keep(&imports.go_on, _notify.go_on)
     keep(&imports.implicit_timeout, _config.implicit_timeout)
     keep(&imports.look, _timers.timers.look)
     keep(&imports.set_and_notify, _notify.set_and_notify)
+    keep(&imports.survivors, _process.survivors)
     keep(&imports.take_options, _options.take_options)
     keep(&imports.unread, events.unread)
     keep(&imports.wait_seconds, _time.wait_seconds)
     keep(&imports.wake_wakers, _notify.wake_wakers)
     keep(&imports.core_class, EventCore)
+    keep(&imports.call_class, Call)
     return 0
 
 

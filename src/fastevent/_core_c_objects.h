@@ -6,10 +6,10 @@
    finalizers run, and not in C variables, because no object may be of two interpreters. */
 typedef struct Imports {
     PyObject *Children, *NO_SUBSCRIBERS, *Period, *State;
-    PyObject *arrive, *asleep, *awake, *begin_wait, *check_name, *clear_and_notify, *clock, *ended_error, *event_seconds, *expire;
-    PyObject *finish_child, *fire, *go_on, *implicit_timeout, *look, *set_and_notify, *take_options, *unread, *wait_seconds;
-    PyObject *wake_wakers;
-    PyObject *core_class, *event_class;  /* EventCore; the class that attach() had */
+    PyObject *arrive, *asleep, *awake, *begin_wait, *call_now, *check_callback, *check_name, *clear_and_notify, *clock, *ended_error;
+    PyObject *event_seconds, *expire, *finish_child, *fire, *get_ident, *go_on, *implicit_timeout, *look, *set_and_notify, *survivors;
+    PyObject *take_options, *unread, *wait_seconds, *wake_wakers;
+    PyObject *core_class, *event_class, *call_class;  /* EventCore; the classes that attach() had */
     uint32_t process;  /* in which nothing is left to do that a fork asks for */
 } Imports;
 
@@ -139,6 +139,13 @@ static inline int has_subscribers(const Extras *extras) {
 static inline int has_only_callbacks(const Extras *extras) {
     return (extras->items[CHILDREN] == NULL || PyDict_Size(extras->items[CHILDREN]) == 0)
         && (extras->items[WAKERS] == NULL || PyDict_Size(extras->items[WAKERS]) == 0);
+}
+
+/* Whether `function` surely passes check_callback(). */
+static inline int is_plain_function(PyObject *function) {
+    if (Py_TYPE(function) == &PyFunction_Type)
+        return !(((PyCodeObject *)PyFunction_GET_CODE(function))->co_flags & CO_COROUTINE);
+    return Py_TYPE(function) == &PyCFunction_Type;
 }
 
 /* The reason and the extras are all that an event refers to. Cython would make the core itself a type that takes part in the

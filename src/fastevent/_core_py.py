@@ -30,6 +30,9 @@ from threading import local
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
+from fastevent._call import Call as Call
+from fastevent._call import in_callback as in_callback
+from fastevent._call import new_call
 from fastevent._config import implicit_timeout
 from fastevent._errors import ended_error
 from fastevent._notify import (
@@ -39,6 +42,7 @@ from fastevent._notify import (
     State,
     Waker,
     add_child,
+    call_now,
     clear_and_notify,
     expire,
     schedule,
@@ -48,6 +52,9 @@ from fastevent._notify import (
 from fastevent._options import check_name, take_options
 from fastevent._process import at_fork, exists, generation, this_thread
 from fastevent._time import LONGEST_WAIT, NEVER, Period, begin_wait, clock, deadline_after, event_seconds, wait_seconds
+
+if TYPE_CHECKING:
+    from fastevent._registration import Registration
 
 # The only key of `_State.next`. Without the GIL, a dict may be no longer empty and its key not yet be found, so loops ask for
 # the key. They do not call get(), because its first call from another thread takes 3.13t some 0.1 ms, and a thread would never
@@ -439,10 +446,17 @@ class EventCore:
         # One in 64 looks whether there are many that are dead.
         return key if self._fe_set_since(sets) or len(self._fe_children) % 64 == 0 else None
 
-    def _fe_add_callback(self, callback: Any) -> bool:
-        """Add a callback. Return whether the event is set, or has been set meanwhile."""
-        generation()  # in a process that was forked in C, a helper sets the event at its deadline
-        return self._fe_set_since(self._fe_register("_fe_callbacks", callback, callback))
+    def _fe_add_callback(self, function: Any, args: tuple[Any, ...] | None, kwargs: dict[str, Any] | None, /) -> Registration:
+        """Have *function* called, with the event if *args* is None. Return a `Call`, of the class that attach() had."""
+        call: Registration = new_call(_own_call, self, function, args, kwargs)
+        try:
+            generation()  # in a process that was forked in C, a helper sets the event at its deadline
+            if self._fe_set_since(self._fe_register("_fe_callbacks", call, call)):
+                call_now(self, call, call)
+            return call
+        except BaseException:  # from a signal handler: the caller gets nothing
+            call.remove()
+            raise
 
     def _fe_add_waker(self, waker: Waker) -> int:
         """Add a waker. Return the event's count of sets at that moment."""
@@ -509,13 +523,14 @@ def unfreeze() -> None:
 
 
 _own_class: type[Any] = EventCore
+_own_call: type[Any] = Call
 
 
 def attach_polls(cls: type[Any]) -> None:
     """Do nothing: in Python, inherited methods are as fast as a class's own."""
 
 
-def attach(cls: type[Any]) -> None:
-    """Let `child()` make events of this class."""
-    global _own_class
-    _own_class = cls
+def attach(cls: type[Any], call: type[Call]) -> None:
+    """Have `child()` make events of this class, and `_fe_add_callback()` calls of that one."""
+    global _own_class, _own_call
+    _own_class, _own_call = cls, call

@@ -179,7 +179,7 @@ class Event(EventCore, ThreadingEvent):
 
         Thread safety: safe on shared objects. No lock is held while a callback runs.
         """
-        return Registration(self, function, None, None)
+        return self._fe_add_callback(function, None, None)
 
     def callback(self, function: Callable[_P, object], /, *args: _P.args, **kwargs: _P.kwargs) -> Registration:
         """Have `function(*args, **kwargs)` called, once, the next time the event is set; at once if it is set already.
@@ -188,7 +188,7 @@ class Event(EventCore, ThreadingEvent):
 
         Thread safety: safe on shared objects. No lock is held while a callback runs.
         """
-        return Registration(self, function, args, kwargs)
+        return self._fe_add_callback(function, args, kwargs)
 
     async def wait_async(self, timeout: float | None = None) -> bool:
         """Do what `wait()` does, for a task of `asyncio` or `trio`: other tasks run meanwhile, and no thread is blocked.
@@ -338,4 +338,4 @@ class Event(EventCore, ThreadingEvent):
         )
 
 
-attach(Event)
+attach(Event, Registration)

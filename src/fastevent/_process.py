@@ -128,7 +128,7 @@ def _fast_getpid() -> Callable[[], int]:
 getpid = _fast_getpid()
 
 #: For each fork on the way to this process that was announced, the thread that came along: all others stayed behind.
-_survivors: list[int] = []
+survivors: list[int] = []
 
 
 class _Process:
@@ -187,7 +187,7 @@ def generation() -> int:
     Thread safety: atomic. It may be called from a signal handler.
     """
     here = _here
-    if here.pid != getpid() or here.forks != len(_survivors):
+    if here.pid != getpid() or here.forks != len(survivors):
         here = _next_process()
     if here.steps:
         here.take_steps()
@@ -210,7 +210,7 @@ def _this_process() -> _Process:
 
 def _next_process() -> _Process:
     global _here
-    key = len(_survivors), getpid()
+    key = len(survivors), getpid()
     arrived = _arrivals.setdefault(key, _Process(_here.number + 1, *key, _in_child))
     for other in list(_arrivals):
         if other != key:
@@ -225,7 +225,7 @@ Thread = tuple[int, int, int]
 
 def this_thread() -> Thread:
     """Return what identifies the calling thread for `exists()`."""
-    return native.get_ident(), len(_survivors), getpid()
+    return native.get_ident(), len(survivors), getpid()
 
 
 def exists(thread: Thread) -> bool:
@@ -233,8 +233,8 @@ def exists(thread: Thread) -> bool:
     ident, forks, pid = thread
     if pid == getpid():
         return True
-    survivors = _survivors[forks:] or [native.get_ident()]  # of a fork that was not announced, the thread that asks
-    return all(survivor == ident for survivor in survivors)
+    came_along = survivors[forks:] or [native.get_ident()]  # of a fork that was not announced, the thread that asks
+    return all(survivor == ident for survivor in came_along)
 
 
 # Forks
@@ -277,7 +277,7 @@ if hasattr(os, "register_at_fork"):
     # nothing. So what must not be missed is done by functions in C, and what may be repeated is registered twice. The functions
     # for "before" are called in the reverse order: the fork is counted first.
     _count, _count_back = partial(_forks.append, None), partial(_forks.__delitem__, slice(1))
-    _note_survivor = partial(next, map(_survivors.append, iter(native.get_ident, None)))
+    _note_survivor = partial(next, map(survivors.append, iter(native.get_ident, None)))
     os.register_at_fork(before=_before_fork, after_in_parent=_count_back, after_in_child=_note_survivor)
     os.register_at_fork(before=_count, after_in_parent=_after_fork_in_parent, after_in_child=_forks.clear)
     os.register_at_fork(after_in_parent=_after_fork_in_parent, after_in_child=generation)

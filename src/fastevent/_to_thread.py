@@ -12,10 +12,10 @@ from threading import Thread
 from typing import Any, TypeVar
 
 from fastevent._async import running_task, running_trio
+from fastevent._call import check_callback
 from fastevent._core import EventCore
 from fastevent._errors import EventCancelled
 from fastevent._process import Claim, log
-from fastevent._registration import check_callback
 from fastevent._tasks import set_at_end
 
 _T = TypeVar("_T")

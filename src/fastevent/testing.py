@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any
 
 from fastevent._callbacks import callbacks
-from fastevent._core import EventCore, freeze, unfreeze
+from fastevent._core import EventCore, freeze, in_callback, unfreeze
 from fastevent._errors import timeout_error
 from fastevent._notify import call_in_helper, set_and_notify
 from fastevent._process import Claim, at_fork, generation, sleep
-from fastevent._registration import Registration
 from fastevent._time import NEVER, SECOND, clock, deadline_after, event_seconds, monotonic_ns
 from fastevent._timers import timers
 
@@ -49,7 +47,7 @@ class FrozenClock:
             raise ValueError(f"seconds must be a finite number, not {seconds!r}")
         if _claim.holder is not self:
             raise RuntimeError("the clock is not frozen: advance() is for the block of frozen_clock()")
-        if _in_callback():
+        if in_callback():
             raise RuntimeError("a callback cannot advance the clock, because advance() waits for callbacks")
         me = object()
         try:
@@ -161,15 +159,6 @@ def _settle() -> None:
 
 def _is_quiet() -> bool:
     return not (timers.events.entries_until(clock.now()) or timers.events.firing or callbacks.busy())
-
-
-def _in_callback() -> bool:
-    frame: FrameType | None = sys._getframe()
-    while frame is not None:
-        if frame.f_code is Registration.__call__.__code__:
-            return True
-        frame = frame.f_back
-    return False
 
 
 def _run() -> None:

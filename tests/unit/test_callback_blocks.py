@@ -208,7 +208,7 @@ def test_exceptions_of_signal_handlers_leave_nothing(Event):
         # At the very end, the exception ends the promise that no call comes after the block.
         assert event.status().callbacks == 0 and len(calls) <= entered
         calls.clear()
-    assert 5 < place < 1000
+    assert 3 < place < 1000
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -309,8 +309,9 @@ def test_the_block_keeps_nothing_alive(Event):
 @pytest.mark.skipif(
     sys.version_info < (3, 11) or sys.implementation.name != "cpython", reason="there, the claim and the call are one step"
 )
+@pytest.mark.core("py")  # in the compiled core, the claim and the call are one step
 @pytest.mark.parametrize("leaves", [True, False])
-def test_an_interrupted_call_is_not_lost(Event, leaves):
+def test_an_interrupted_call_is_not_lost(core, Event, leaves):
     """Another thread, which removes it meanwhile, learns that it has begun."""
     event, calls, answers, threads = Event(), [], [], []
     registration = event.callback(calls.append, 1)
@@ -327,7 +328,7 @@ def test_an_interrupted_call_is_not_lost(Event, leaves):
         if kind == "line" and not threads and not registration.is_pending:
             threads.append(threading.Thread(target=removes, daemon=True))
             threads[0].start()
-            until(lambda: answers or registration._claims.get("end") is not None)
+            until(lambda: answers or registration._claims.get("token") is not None)
             raise KeyboardInterrupt
         return step
 

@@ -6,6 +6,7 @@ import re
 import sys
 import threading
 import weakref
+from contextlib import suppress
 from functools import partial
 
 import pytest
@@ -185,6 +186,18 @@ def test_a_registration_shows_its_function(Event):
     assert re.search(r"^<fastevent\.Registration of <built-in function print> at 0x\w+>$", repr(Event().add_callback(print)))
 
 
+def test_a_registration_is_made_by_an_event_alone(Event):
+    made = Event().add_callback(print)
+    with pytest.raises(TypeError, match=r"made by event\.add_callback"):
+        type(made)()
+    empty = type(made).__new__(type(made))
+    for attempt in (lambda: empty(Event()), empty.remove, lambda: repr(empty), lambda: empty.__exit__(None, None, None)):
+        with suppress(AttributeError, TypeError):  # it is of no use, and does no harm
+            attempt()
+    with pytest.raises((AttributeError, TypeError)):
+        made("no event")
+
+
 def test_a_callback_may_remove_the_next_one(Event):
     event, calls, registrations = Event(), [], []
     event.add_callback(lambda event: calls.append(registrations[0].remove()))
@@ -317,9 +330,9 @@ def test_a_set_completes_one_in_progress(Event):
 
 def test_a_set_before_registration_calls_it(Event):
     class Late(Event):
-        def _fe_add_callback(self, callback):
+        def _fe_add_callback(self, *arguments):
             self.set()
-            return super()._fe_add_callback(callback)
+            return super()._fe_add_callback(*arguments)
 
     event, calls = Late(), []
     event.add_callback(calls.append)

@@ -91,7 +91,9 @@ def test_the_sdist_has_the_source_and_nothing_generated(sdist):
         files = {name.partition("/")[2] for name in archive.getnames()}
     assert {"src/fastevent/_core_c.pyx", "src/ddeutil/workflow/event.py", "setup.py", "LICENSE", "CHANGELOG.md"} <= files
     assert {"tests/conftest.py", "docs/event-api.md", "Makefile"} <= files
-    assert not [name for name in files if name.endswith((".so", ".pyd", ".pyc")) or (name.startswith("src/") and name.endswith(".c"))]
+    assert not [
+        name for name in files if name.endswith((".so", ".pyd", ".pyc")) or (name.startswith("src/") and name.endswith(".c"))
+    ]
 
 
 def test_the_compiled_wheel_holds_no_sources(wheels):
@@ -204,7 +206,8 @@ def test_other_flags_build_no_slow_core(unpacked, tmp_path, flags, optimised):
     compiler.write_text(f'#!/bin/sh\necho "$@" >>{called}\nwhile [ $# -gt 1 ]; do [ "$1" = -o ] && : >"$2"; shift; done\n')
     compiler.chmod(0o755)
     source = shutil.copytree(unpacked, tmp_path / "source", ignore=shutil.ignore_patterns("build"))
-    run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", tmp_path, source, CC=str(compiler), CFLAGS=flags)
+    pip_wheel = sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", tmp_path
+    run(*pip_wheel, source, CC=str(compiler), CFLAGS=flags)
     compiled = next(line for line in called.read_text().splitlines() if " -c " in f" {line} ")
     assert re.findall(r"(?<!\S)-O\S*", compiled) == [optimised]
 

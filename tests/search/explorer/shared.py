@@ -9,13 +9,13 @@ from types import ModuleType, SimpleNamespace
 from unittest import mock
 
 import fastevent
-from fastevent import _core, _core_py, _event, _foreign, _notify, _options, _registration, _several
+from fastevent import _call, _core, _core_py, _event, _foreign, _notify, _options, _registration, _several
 
 SECOND = 10**9
 TIMED_OUT = "timed out"  # the reason of an event that is set by its timeout
 
 #: Each needs those before it.
-_MODULES = (_notify, _foreign, _options, _core_py, _core, _registration, _several, _event)
+_MODULES = (_notify, _foreign, _options, _call, _core_py, _core, _registration, _several, _event)
 FILES = {module.__file__ for module in _MODULES}
 
 #: The run in progress, or None.
@@ -57,9 +57,9 @@ def load(plant=None, window=None, watch=lambda code: None):
             code = compile(ast.fix_missing_locations(tree), original.__file__, "exec")
             watch(code)
             exec(code, vars(module))
-    names = "_core_py", "_notify", "_registration", "_several", "_event"
-    core, notify, registration, several, event = (loaded[name] for name in names)
-    for module in core, registration, several:
+    names = "_call", "_core_py", "_notify", "_registration", "_several", "_event"
+    call, core, notify, registration, several, event = (loaded[name] for name in names)
+    for module in call, core, registration, several:
         module.allocate_lock = Lock
         module.get_ident = lambda: current.run.current
     core.this_thread = lambda: (current.run.current,)
