@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastevent._time import clock
-from fastevent._types import CoreEvent
+
+if TYPE_CHECKING:
+    from fastevent._types import CoreEvent
 
 
 class EventCancelled(Exception):

@@ -26,9 +26,10 @@ from fastevent._callbacks import callbacks, in_helper
 from fastevent._notify import Children, Pending, notify_pending, set_and_notify
 from fastevent._process import at_fork, log, warn
 from fastevent._threads import helpers_ended
-from fastevent._types import CoreEvent
 
 if TYPE_CHECKING:
+    from fastevent._types import CoreEvent
+
     ThreadingEvent = threading.Event
 else:
     # The interpreter's own, even where another copy of this package, or gevent, has replaced it.

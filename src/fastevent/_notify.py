@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import ref
 
 from fastevent._callbacks import in_helper
@@ -24,7 +24,9 @@ from fastevent._errors import timeout_error
 from fastevent._process import Thread, exists, generation, log, this_thread
 from fastevent._time import NEVER
 from fastevent._timers import timers
-from fastevent._types import CoreEvent
+
+if TYPE_CHECKING:
+    from fastevent._types import CoreEvent
 
 #: An event that was set, its count of sets by then, and the reason: what is still to be notified.
 Pending = list[tuple[Any, int, Any]]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastevent._foreign import ThreadingEvent, add_foreign_child, is_foreign, remove_foreign_child
 from fastevent._notify import add_child, expire, remove_child, schedule, wake_wakers
-from fastevent._types import CoreEvent
+
+if TYPE_CHECKING:
+    from fastevent._types import CoreEvent
 
 
 def take_options(event: CoreEvent, core: type[Any], parents: Iterable[Any], set_on_timeout: bool, name: str | None) -> None:
