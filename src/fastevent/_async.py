@@ -12,7 +12,7 @@ from typing import Any
 
 from fastevent._core import EventCore
 from fastevent._notify import Waker, expire, unsubscribe
-from fastevent._process import generation, log, this_thread
+from fastevent._process import log, this_thread
 from fastevent._time import NEVER, clock, deadline_after, wait_seconds
 
 _in_trio_task: Any = None  # trio's own question, once trio has been imported
@@ -63,7 +63,6 @@ class Watch(Waker):
         self._timer: Any = None
 
     def start(self) -> None:
-        generation()  # in a process that was forked in C, a helper sets the event at its deadline
         self._sets = self._event._fe_add_waker(self)
         self._schedule()
 

@@ -426,6 +426,7 @@ cdef class EventCore:
     def _fe_add_waker(self, waker):
         """Add a waker. Return the event's count of sets at that moment."""
         cdef uint64_t sets = 0
+        arrive(here())
         register(self, WAKERS, waker, None, &sets)
         return sets
 

@@ -460,6 +460,7 @@ class EventCore:
 
     def _fe_add_waker(self, waker: Waker) -> int:
         """Add a waker. Return the event's count of sets at that moment."""
+        generation()
         return self._fe_register("_fe_wakers", waker, None)
 
     def _fe_register(self, kind: str, key: Any, subscriber: Any) -> int:
