@@ -9,7 +9,7 @@ from typing import Any
 
 from fastevent._process import CALLBACKS, THREADS, Claim, at_exit, at_fork, generation, log, native, sleep
 from fastevent._threads import Helper, Life, helpers_ended, start_helpers
-from fastevent._time import LONGEST_WAIT, SECOND, monotonic_ns
+from fastevent._time import LONGEST_WAIT, SECOND, before_wait, monotonic_ns
 from fastevent._timers import Timers, timers
 
 CALLBACKS_TIMEOUT = 10 * SECOND  # how long the interpreter waits for callbacks as it exits
@@ -137,10 +137,20 @@ class Callbacks:
         self._watch()
 
 
+_missing: list[None] = []  # an item while the helpers of a forked child are still to be started
+
+
 def _start_helpers_later() -> None:
+    _missing.append(None)
     util: Any = sys.modules.get("multiprocessing.util")
     if util is not None:
-        util.register_after_fork(callbacks, lambda _: start_helpers())
+        util.register_after_fork(callbacks, lambda _: _start_missing_helpers())
+
+
+def _start_missing_helpers() -> None:
+    if _missing:
+        start_helpers()
+        _missing.clear()  # afterwards: what a signal handler interrupts, the next call does
 
 
 callbacks = Callbacks(timers)
@@ -149,7 +159,8 @@ in_helper = callbacks.call
 at_fork(in_child=callbacks.after_fork)
 if sys.implementation.name != "pypy":
     at_fork(in_child=start_helpers)
-else:  # it crashes where a thread starts in here: `multiprocessing` starts it a little later, or else the next use
+else:  # it crashes where a thread starts in here: `multiprocessing` starts it a little later, or else the next use or wait
     at_fork(in_child=_start_helpers_later)
+    before_wait.append(_start_missing_helpers)
 at_exit(CALLBACKS, callbacks.finish)
 at_exit(THREADS, callbacks.make_pending_calls)  # that came as the threads ended

@@ -196,7 +196,7 @@ def _after_fork_in_child() -> None:
         _behind.pop(0)
     child = _current
     util = sys.modules.get("multiprocessing.util")
-    if sys.implementation.name == "pypy":  # where no thread can start in here: the next use or `multiprocessing` starts it
+    if sys.implementation.name == "pypy":  # where no thread can start in here: the next use or wait starts it
         child.loop.can_start = False
         if util is not None:
             util.register_after_fork(thread, Helper.start_if_needed)
