@@ -268,7 +268,7 @@ def test_a_dropped_event_is_forgotten(core):
         event = Event()
         for _ in range(10_000):
             event.set_at_exit()
-        assert len(_signals._events) < 2_000, len(_signals._events)
+        assert len(_signals._events) < 5_000, len(_signals._events)  # PyPy frees events some time after they are dropped
 
     python(program, core)
 
