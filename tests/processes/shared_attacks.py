@@ -5,6 +5,7 @@ These programs know nothing of how the processes talk: they find a home from out
 
 import ctypes
 import enum
+import errno
 import logging
 import multiprocessing
 import os
@@ -22,7 +23,8 @@ from helpers import TIMEOUT, until
 from programs import Programs, context, joined, received, run, waiting, waits
 
 from fastevent import SharedEvent
-from fastevent.shared import _hub, _place
+from fastevent._time import SECOND
+from fastevent.shared import _follower, _home, _hub, _place
 
 ATTACKS = Programs()
 
@@ -724,6 +726,69 @@ def a_set_under_way_to_descriptors_that_are_closed_arrives():
     here.send("set")
     assert received(here) == "under way"
     joined(process)
+
+
+def home_that_is_slow_to_listen_again(connection):
+    Logged()
+    _home.AFTER_CLOSING = SECOND // 2
+    event = SharedEvent()
+    connection.send(event)
+    assert received(connection) == "connected"
+    time.sleep(0.2)  # no thread can know its descriptors while another one closes and replaces them
+    close_all_but(connection)
+    connection.send("closed")
+    connection.send(event.wait(TIMEOUT) and event.reason)
+
+
+def sets_as_it_is_told_and_exits(event, connection):
+    _follower.SEND_TIMEOUT = 10 * SECOND
+    until(lambda: any(home.is_trusted for home in _hub.hub().homes.values()))
+    connection.send("connected")
+    assert received(connection) == "closed"
+    event.set("last")
+    os._exit(0)
+
+
+@ATTACKS.every_method_of_posix
+def a_set_arrives_while_its_home_makes_its_sockets_again():
+    """Though the process that has set the event ends at once."""
+    here, there = context().Pipe()
+    home = run(home_that_is_slow_to_listen_again, there)
+    event = received(here)
+    its_end, end = context().Pipe()
+    process = run(sets_as_it_is_told_and_exits, event, end)
+    here.send(received(its_end))
+    its_end.send(received(here))
+    assert received(here) == "last"
+    joined(process, home)
+
+
+def home_that_may_not_touch_its_directory(connection):
+    """As one that has given up its rights."""
+    logged = Logged()
+    _home.RENEWAL = SECOND // 50
+    os.utime = refuse
+    event = SharedEvent()
+    time.sleep(0.3)
+    connection.send(event)
+    connection.send((event.wait(TIMEOUT) and event.reason, logged.messages))
+
+
+def refuse(*arguments):
+    raise PermissionError(errno.EPERM, "not yours")
+
+
+@ATTACKS.every_method_of_posix
+def a_home_that_has_given_up_its_rights_still_listens():
+    here, there = context().Pipe()
+    home = run(home_that_may_not_touch_its_directory, there)
+    event = received(here)
+    (connection,) = _hub.hub().homes.values()
+    until(lambda: connection.is_trusted)
+    assert connection.proofs.address == connection.home.address  # the first one that it has
+    event.set("go")
+    assert received(here) == ("go", [])
+    joined(home)
 
 
 # Forks

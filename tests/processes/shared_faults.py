@@ -45,6 +45,36 @@ def a_stopped_follower_is_remembered_only_so_far():
     joined(process)
 
 
+def waits_for_its_own(connection):
+    event = SharedEvent()
+    connection.send_bytes(pickle.dumps(event))
+    event.wait(TIMEOUT)
+    connection.send(event.reason)
+
+
+@FAULTS.one_method
+def a_set_arrives_though_the_event_is_released_and_arrives_again():
+    """At the same moment, by other threads: one releases an earlier object, and one finds the new one and sets it."""
+    here, there = context().Pipe()
+    process = run(waits_for_its_own, there)
+    assert here.poll(TIMEOUT)
+    ticket = here.recv_bytes()
+    earlier, hub = pickle.loads(ticket), _hub.hub()
+    (home,) = hub.homes.values()
+    until(lambda: home.is_trusted)
+
+    def add(reference):
+        home.drop(reference.key[1])
+        _held.Held.add(hub.held, reference)
+        reference().set("found")
+
+    del earlier
+    hub.held.add = add
+    assert pickle.loads(ticket).reason == "found"
+    assert received(here) == "found"
+    joined(process)
+
+
 def home_of_many(count, connection):
     events = [SharedEvent() for _ in range(count)]
     connection.send([pickle.dumps(event) for event in events])

@@ -157,6 +157,26 @@ def follower_sets_what_it_finds(run):
         run.follower.events[1].set("of a follower")
 
 
+def follower_releases(run):
+    with run.acts_in(run.follower):
+        run.move("releases")
+        run.follower.drop(1)
+    run.has_released = True
+
+
+def follower_takes_what_it_releases(run):
+    with run.acts_in(run.follower):
+        run.move("takes", lambda: 1 not in run.follower.events)
+        run.follower.take(1)
+    run.has_taken = True
+
+
+def home_sets_later(run):
+    with run.acts_in(run.home):
+        run.move("sets later", lambda: hasattr(run, "has_released") and hasattr(run, "has_taken"))
+        run.home.events[1].set("of the home")
+
+
 def follower_sets_and_drops(run):
     follower_sets(run)
     with run.acts_in(run.follower):
@@ -246,6 +266,10 @@ SCENARIOS = {
     "threads: arrives, is set": (
         [a_follower_of_another_event, follower_takes, follower_sets_what_it_finds],
         {"fine": "follower held follows"},
+    ),
+    "threads: arrives, is released": (
+        [all_follow, follower_releases, follower_takes_what_it_releases, home_sets_later],
+        {"fine": "follower follows"},
     ),
     "threads: a stranger listens": (
         [all_follow, only_a_stranger_listens, follower_sets],
@@ -366,6 +390,15 @@ def holds_and_then_follows(self, reference):
         self.to_home(home).follow(number)
 
 
+def looks_and_then_drops(self, reference):
+    others = self.held.remove(reference)
+    if others is not None:
+        others = others or self.held.references_to(reference.key)
+        self.homes[reference.key[0]].drop(reference.key[1])
+        for other in others:
+            self.hold(other)
+
+
 BUGS = {
     "looks and then registers": (
         "threads: home sets, follower asks",
@@ -395,6 +428,7 @@ BUGS = {
     ),
     "says all that is set": ("home seems gone", _follower.ToHome, {"introduce": says_all_that_is_set}),
     "seals by an earlier look": ("threads: a stranger listens", _follower.ToHome, {"publish": seals_by_an_earlier_look}),
+    "looks and then drops": ("threads: arrives, is released", _hub.Hub, {"release": looks_and_then_drops}),
     "holds and then follows": ("threads: arrives, is set", _hub.Hub, {"hold": holds_and_then_follows}),
 }
 

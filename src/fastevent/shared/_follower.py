@@ -42,7 +42,7 @@ class ToHome(Reaching):
 
     def drop(self, number: int) -> None:
         if number in self.follows:
-            del self.follows[number]
+            self.follows.pop(number, None)  # if it is still there: the thread may have received a set
             if self.is_trusted:
                 self.add(-number)  # it goes with the next line
 
@@ -57,8 +57,8 @@ class ToHome(Reaching):
         self.connect_if_needed()
         connected = self.socket
         self.send(SEND_TIMEOUT)
-        if self.is_broken or self.socket is not connected:
-            send_apart(self.home.key, self._attempts.addresses(), number, reason)
+        if not self.is_gone and (self.is_broken or connected is None or self.socket is not connected):
+            send_apart(self.home.key, self._attempts.addresses(), number, reason, SEND_TIMEOUT)
         self.follows.pop(number, None)
 
     def needs_home(self) -> bool:

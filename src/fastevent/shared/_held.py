@@ -36,16 +36,16 @@ class Held:
                 return
 
     def remove(self, reference: Reference) -> list[Reference] | None:
-        """Return None if the event is still held by another reference; otherwise, those that have come in between."""
+        """Return None if the event is still held by another reference; otherwise, those that were removed with this one."""
         references = self.references.get(reference.key, {})
         references.pop(reference, None)
-        if references:
-            return None
-        others = list(self.references.pop(reference.key, ()))
-        return others or list(self.references.get(reference.key, ()))
+        return None if references else list(self.references.pop(reference.key, ()))
+
+    def references_to(self, key: Key) -> list[Reference]:
+        return list(self.references.get(key, ()))
 
     def of(self, key: Key) -> list[Any]:
-        return [event for reference in list(self.references.get(key, ())) if (event := reference()) is not None]
+        return [event for reference in self.references_to(key) if (event := reference()) is not None]
 
     def of_home(self, home: Home) -> list[tuple[int, Any]]:
         return [(number, event) for of, number in list(self.references) if of == home for event in self.of((of, number))]

@@ -57,12 +57,13 @@ class Hub:
         """Have the event set here if it is set elsewhere, now or later."""
         home, number = key = reference.key
         own = self.own_of(home)
-        if own is None and _is_unset(reference):
+        was_unset = _is_unset(reference)
+        if own is None and was_unset:
             self.to_home(home).follows[number] = None  # before another thread finds the event, and sets it
         self.held.add(reference)  # before a set that comes
-        if not _is_unset(reference):
+        if not was_unset:
             return
-        if own is None:
+        if own is None:  # also if it is set by now, as another thread may have released the event in between
             self.to_home(home).follow(number)
             return
         reason = own.reason_of(number)
@@ -83,18 +84,21 @@ class Hub:
             self.homes.pop(connection.home, None)
 
     def release(self, reference: Reference) -> None:
-        home, number = reference.key
-        others = self.held.remove(reference)
-        if others is None:
+        home, number = key = reference.key
+        removed = self.held.remove(reference)
+        if removed is None:
             return
         connection = self.homes.get(home)
         if connection is not None:
             connection.drop(number)
-        for other in others:  # the event has just arrived again, and may have been set since
-            self.hold(other)
-            if self.own_of(home) is None:
-                self.to_home(home).follow(number)
-            notify(other)
+        # Last, look whether the event has arrived again meanwhile: then it is followed again, and it may have been set since.
+        for other in [*removed, *self.held.references_to(key)]:
+            event = other()  # kept, because one that is gone has been released, or will be
+            if event is not None:
+                self.hold(other)
+                if self.own_of(home) is None:
+                    self.to_home(home).follow(number)
+                notify(other)
 
     def should_publish(self, key: Key) -> bool:
         """Return False for an event that is set because another process has said so."""

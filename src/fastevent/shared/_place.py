@@ -126,6 +126,8 @@ class Listener:
             os.utime(self.directory)
             os.utime(self.home.address)
             return True
+        except PermissionError:  # this process has given up its rights, and can only go on listening there
+            return True
         except OSError:
             with suppress(FileExistsError):
                 os.mkdir(self.directory, 0o700)

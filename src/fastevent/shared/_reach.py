@@ -10,10 +10,9 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from contextlib import suppress
 from typing import Any
 
-from fastevent._process import Call
+from fastevent._process import Call, sleep
 from fastevent._time import NEVER, SECOND, monotonic_ns
 from fastevent.shared import _wire
 from fastevent.shared._connection import Connection
@@ -179,7 +178,7 @@ class Reaching(Connection):
                 self.loop.watch(self)
                 raise
         if codes:
-            self._was_not_reached([codes[address] for address in self.home.addresses()])
+            self._was_not_reached([codes[address] for address in self.home.addresses() if address in codes])
 
     def _was_not_reached(self, codes: list[int]) -> None:
         if self._attempts.show_end(codes):
@@ -263,13 +262,24 @@ class Reaching(Connection):
         return True
 
 
-def send_apart(key: bytes, addresses: list[Any], number: int, reason: str) -> None:
-    """Send a set over a connection of its own: the process may exit before the thread has replaced one that is broken."""
-    for address in addresses:
-        with suppress(OSError):
-            sock = connect(address)
+def send_apart(key: bytes, addresses: list[Any], number: int, reason: str, timeout: int) -> None:
+    """Send a set over a connection of its own: the process may exit before the thread has replaced one that is broken.
+
+    Where nobody listens, try again for *timeout* nanoseconds: the home may just have closed its descriptors.
+    """
+    deadline = monotonic_ns() + timeout
+    while True:
+        codes = []
+        for address in addresses:
             try:
-                sock.send(Proofs(key, address).greeting() + sealed_set(key, number, reason))
-                return
-            finally:
-                sock.close()
+                sock = connect(address)
+                try:
+                    sock.send(Proofs(key, address).greeting() + sealed_set(key, number, reason))
+                    return
+                finally:
+                    sock.close()
+            except OSError as error:
+                codes.append(error.errno)
+        if NOBODY_LISTENS.isdisjoint(codes) or monotonic_ns() >= deadline:
+            return
+        sleep(0.005)

@@ -240,7 +240,7 @@ def _steps(part, base, reads, writes):
 
 
 DICT = ["get", "__contains__"], ["setdefault", "pop", "__setitem__", "__delitem__"]
-Held = _steps("held", _held.Held, ["of"], ["add"])
+Held = _steps("held", _held.Held, ["of"], ["add", "remove"])
 Follows = _steps("follows", dict, *DICT)
 Causes = _steps("causes", dict, *DICT)
 Holders = _steps("claim", dict, *DICT)
