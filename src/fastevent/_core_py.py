@@ -51,7 +51,7 @@ from fastevent._notify import (
 )
 from fastevent._options import check_name, take_options
 from fastevent._process import at_fork, exists, generation, this_thread
-from fastevent._time import LONGEST_WAIT, NEVER, Period, begin_wait, clock, deadline_after, event_seconds, wait_seconds
+from fastevent._time import LONGEST_WAIT, NEVER, Period, begin_rest, clock, deadline_after, event_seconds, wait_seconds
 
 if TYPE_CHECKING:
     from fastevent._registration import Registration
@@ -314,7 +314,7 @@ class EventCore:
 
     def _fe_wait_with(self, waiter: _Waiter, waiters: _Waiters, deadline: int, until_timeout: bool) -> bool:
         while not self._fe_is_over(waiters):
-            longest = begin_wait()
+            longest = begin_rest()
             own_deadline, now = self._fe_deadline(), clock.now()
             if self._fe_self_setting and now >= own_deadline:
                 expire(self)

@@ -11,7 +11,7 @@ from fastevent._core import EventCore
 from fastevent._foreign import ThreadingEvent
 from fastevent._notify import Waker, expire
 from fastevent._process import Token, at_fork
-from fastevent._time import LONGEST_WAIT, NEVER, begin_wait, clock, deadline_after, wait_seconds
+from fastevent._time import LONGEST_WAIT, NEVER, begin_rest, clock, deadline_after, wait_seconds
 
 _E = TypeVar("_E", bound=EventCore)
 
@@ -109,7 +109,7 @@ def _wait_while_unset(unset: dict[int, Any], sets: dict[int, int], most: int, de
             if len(unset) <= most or now >= end:
                 return
             until = min(end, again)
-            longest = begin_wait()
+            longest = begin_rest()
             token.rest(until if until == NEVER and longest == LONGEST_WAIT else min(until - now, longest))
 
     def leave() -> None:

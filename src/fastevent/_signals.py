@@ -17,7 +17,7 @@ from fastevent._callbacks import in_helper
 from fastevent._core import EventCore
 from fastevent._notify import call_in_helper, call_now, set_and_notify
 from fastevent._process import EVENTS, PACKAGES, Claim, Token, at_exit, at_fork, expect_exit, generation
-from fastevent._time import begin_wait
+from fastevent._time import begin_rest
 
 _E = TypeVar("_E", bound=EventCore)
 
@@ -226,7 +226,7 @@ class _Calls:
 
     def wait(self) -> None:
         while generation() in list(self._pending.values()):
-            self._token.rest(begin_wait())
+            self._token.rest(begin_rest())
 
 
 # The end of the program

@@ -99,6 +99,23 @@ def test_a_native_wait_is_long(core):
     assert python(code, core, **{INTERVAL: "0.04"}) == "True\n"
 
 
+@pytest.mark.skipif("t" not in getattr(sys, "abiflags", ""), reason="locks that do not spin miss no signal")
+def test_a_lock_that_spins_is_left_to_look_for_signals(core):
+    """In the main thread alone."""
+
+    def program():
+        import threading
+
+        from fastevent import _time
+
+        print(_time.begin_rest(), _time.begin_wait() >= 60 * 10**9)
+        thread = threading.Thread(target=lambda: print(_time.begin_rest() >= 60 * 10**9))
+        thread.start()
+        thread.join()
+
+    assert python(program, core, **{INTERVAL: "0.04"}) == "40000000 True\nTrue\n"
+
+
 # Which core
 
 
