@@ -153,18 +153,20 @@ def test_short_lived_children_leave_memory_flat(core):
 
         from fastevent import Event
 
-        parent, count = Event(), int(100_000 * float(sys.argv[1]))
+        parent, count, sizes = Event(), int(50_000 * float(sys.argv[1])), []
 
         def makes(count=count):
             for _ in range(count):
                 Event(parents=(parent,)).is_set()
 
         makes(10_000)
-        before = resident()
-        with Threads(makes, makes, makes):
-            pass
-        gc.collect()
-        assert parent.status().children == 0
-        assert resident() - before < (FLAT if HAS_GIL else 3 * FLAT), resident() - before
+        for _ in range(4):
+            with Threads(makes, makes, makes):
+                pass
+            gc.collect()
+            assert parent.status().children == 0
+            sizes.append(resident())
+        # Without the GIL, memory is freed late, and goes up and down.
+        assert min(sizes[2:]) - sizes[0] < (FLAT if HAS_GIL else 3 * FLAT), sizes
 
     python(program, core, SCALE, timeout=300 * max(1.0, SCALE))
