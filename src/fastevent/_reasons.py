@@ -61,8 +61,9 @@ def encode_in_helper(reason: object) -> str:
 
 
 def encode_repr(reason: object) -> str:
-    """Return what is sent of a *reason* whose own methods are not to be called again."""
-    return json.dumps({"reason": object.__repr__(reason), "timed_out": issubclass(type(reason), EventTimeout)})
+    """Return what is sent of a *reason* whose own methods are not to be called again: of a text, that text."""
+    text = _text(reason) if issubclass(type(reason), str) else object.__repr__(reason)
+    return json.dumps({"reason": text, "timed_out": issubclass(type(reason), EventTimeout)})
 
 
 def decode(text: str | bytes | bytearray) -> Any:

@@ -56,6 +56,16 @@ def test_of_a_long_reason_the_beginning_is_read(reason, timed_out):
     assert isinstance(read, EventTimeout if timed_out else str)
 
 
+class Text(str):
+    def __str__(self):
+        raise ValueError("no text")
+
+
+@pytest.mark.parametrize("reason", ["by Ann", Text("by Ann")])
+def test_a_text_is_sent_though_a_signal_handler_has_raised(reason):
+    assert _reasons.decode(_reasons.encode_repr(reason)) == "by Ann"
+
+
 def test_a_timeout_stays_one():
     assert type(_reasons.decode(_reasons.encode(EventTimeout("late")))) is EventTimeout
 
