@@ -53,7 +53,7 @@ def addresses_of(pid):
         with suppress(OSError):
             inodes.add(os.readlink(f"/proc/{pid}/fd/{descriptor}").removeprefix("socket:[").removesuffix("]"))
     found = []
-    with open("/proc/net/unix") as file:
+    with open("/proc/net/unix", errors="surrogateescape") as file:
         for fields in map(str.split, list(file)[1:]):
             if fields[3] == "00010000" and fields[6] in inodes and len(fields) > 7:
                 found.append("\0" + fields[7][1:] if fields[7].startswith("@") else fields[7])
@@ -742,9 +742,11 @@ def home_that_is_slow_to_listen_again(connection):
 
 def sets_as_it_is_told_and_exits(event, connection):
     _follower.SEND_TIMEOUT = 10 * SECOND
-    until(lambda: any(home.is_trusted for home in _hub.hub().homes.values()))
+    (home,) = _hub.hub().homes.values()
+    until(lambda: home.is_trusted)
     connection.send("connected")
     assert received(connection) == "closed"
+    until(lambda: not home.is_trusted)  # otherwise, the set may be under way to what is closed
     event.set("last")
     os._exit(0)
 
@@ -789,6 +791,35 @@ def a_home_that_has_given_up_its_rights_still_listens():
     event.set("go")
     assert received(here) == ("go", [])
     joined(home)
+
+
+def waits_without_proc(event, connection):
+    """As after a `chroot()`."""
+    stat = os.stat
+    os.stat = lambda path, *arguments, **options: (
+        refuse() if str(path).startswith("/proc/") else stat(path, *arguments, **options)
+    )
+    shutil.rmtree(os.path.dirname(event._fe_key[0].address))
+    connection.send("here")
+    connection.send(event.wait(TIMEOUT) and event.reason)
+
+
+@ATTACKS.under_fork
+def a_process_that_sees_neither_directory_nor_proc_connects_by_name():
+    if not _place.HAS_NAMES:
+        return
+    event = SharedEvent()
+    here, there = context().Pipe()
+    home = _hub.hub().own()
+    process = run(waits_without_proc, event, there)
+    assert received(here) == "here"
+    until(lambda: len(home.followers) == 1)
+    for follower in list(home.followers):
+        home.loop.post(follower.on_broken)
+    until(lambda: [follower for follower in home.followers if follower.address == home.home.name])
+    event.set("go")
+    assert received(here) == "go"
+    joined(process)
 
 
 # Forks

@@ -464,6 +464,30 @@ def a_late_refusal_is_one():
     assert event.wait(TIMEOUT) and event.reason == f"process {os.getpid()}, which made it, is gone"
 
 
+def may_open_nothing(event, connection):
+    import resource  # of POSIX
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
+    has_looked = threading.Event()
+    _hub.hub().loop.post(has_looked.set)
+    assert has_looked.wait(TIMEOUT)  # and will look again
+    connection.send("here")
+    connection.send(event.wait(TIMEOUT) and event.reason)
+
+
+@FAULTS.under_fork
+def a_process_that_may_open_no_descriptor_any_more_hears_of_a_set():
+    """Then `poll()` waits for none, either. Programs do that to lock themselves in."""
+    event = SharedEvent()
+    here, there = context().Pipe()
+    process = run(may_open_nothing, event, there)
+    assert received(here) == "here"
+    until(lambda: any(follower.follows for follower in _hub.hub().own().followers))
+    event.set("go")
+    assert received(here) == "go"
+    joined(process)
+
+
 @FAULTS.under_fork
 def too_many_descriptors():
     """A home that has none left accepts again when it has."""

@@ -163,11 +163,18 @@ def _listen(address: Any) -> Socket:
 # Which process, and whether it lives
 
 
+_last_spaces = 0, 0
+
+
 def _spaces() -> tuple[int, int]:
-    try:
-        return os.stat("/proc/self/ns/pid").st_ino, os.stat("/proc/self/ns/net").st_ino
-    except OSError:
-        return 0, 0
+    """Return the namespaces of this process, or those that it last knew: after a `chroot()` it may not see them."""
+    global _last_spaces
+    with suppress(OSError):
+        _last_spaces = os.stat("/proc/self/ns/pid").st_ino, os.stat("/proc/self/ns/net").st_ino
+    return _last_spaces
+
+
+_spaces()
 
 
 def _start(pid: int) -> str | None:

@@ -198,8 +198,12 @@ def readable_and_writable(wanted: Mapping[int, bool], seconds: float | None) -> 
         poller = native_select.poll()
         for descriptor, to_write in wanted.items():
             poller.register(descriptor, native_select.POLLIN | (native_select.POLLOUT if to_write else 0))
-        ready = poller.poll(None if seconds is None else seconds * 1_000)
-        return {descriptor: bool(events & native_select.POLLOUT) for descriptor, events in ready}
+        try:
+            ready = poller.poll(None if seconds is None else seconds * 1_000)
+            return {descriptor: bool(events & native_select.POLLOUT) for descriptor, events in ready}
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # it waits for no more descriptors than a process may open from now on
+                raise
     if not wanted:  # which Windows refuses
         raise OSError(errno.EINVAL, "no socket to wait for")
     descriptors = list(wanted)
