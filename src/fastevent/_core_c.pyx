@@ -564,7 +564,8 @@ cdef class Call:
     cdef uint32_t _over      # whether the call has ended
 
     def __call__(self, event):
-        """Call the function, unless that has been done or it was removed."""
+        # Call the function, unless that has been done or it was removed. Of a special method with a docstring, Cython keeps a
+        # reference that it never releases: an interpreter that ends would leave all its memory behind.
         make_call(self, event)
 
     def remove(self):
