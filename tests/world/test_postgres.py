@@ -298,6 +298,7 @@ def test_a_child_leaves_its_parents_connections_open(core, server, prefix):
         import os
         import sys
         import time
+        import warnings
 
         from fastevent import _session
 
@@ -309,6 +310,7 @@ def test_a_child_leaves_its_parents_connections_open(core, server, prefix):
         assert events.connected.wait(60)
         stays = _session.ConnectedHelper.ask_to_end
         _session.ConnectedHelper.ask_to_end = lambda self: None  # as if the threads could not be ended before the fork
+        warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.15, that such a process forks
         before = backends()
         for _ in range(3):
             pid = os.fork()
