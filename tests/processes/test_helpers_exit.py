@@ -5,6 +5,8 @@ import sys
 import pytest
 from helpers import HAS_GIL, python
 
+#: `interp->finalizing` is set before the functions of `atexit` are called, and the page says what follows.
+starts_at_exit = pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="3.12 starts no thread in a function of atexit")
 on_cpython = pytest.mark.skipif(sys.implementation.name != "cpython", reason="calls no finalizers at exit")
 
 #: Free-threaded 3.13 keeps every module for ever once there was a second thread, and empties them all at exit.
@@ -172,6 +174,7 @@ def test_no_new_one_is_made_at_exit(core):
     assert "no thread can be started while the interpreter exits\n" in python(program, core)
 
 
+@starts_at_exit
 def test_a_first_one_may_be_made_at_exit(core):
     def program():
         import atexit
@@ -296,6 +299,7 @@ def test_the_helpers_end_with_their_subinterpreter(core):
     python(program, core, before="from fastevent import Event\nevent = Event(3600, set_on_timeout=True)\n")
 
 
+@starts_at_exit
 def test_a_helper_that_starts_at_exit_ends(core):
     """`atexit` calls no function that was registered while it calls them."""
 
