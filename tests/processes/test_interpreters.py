@@ -163,9 +163,58 @@ def test_an_interpreter_that_ends_takes_no_other_along(core):
     assert python(program, core, PYTHONWARNINGS="ignore") == ""
 
 
+def embed(file, core, folder, *arguments):
+    """Run a program in C that embeds this interpreter. It prints nothing if all goes well."""
+    program, library = folder / "program", sysconfig.get_config_var("LIBDIR")
+    flags = [f"-I{sysconfig.get_path('include')}", f"-L{library}", f"-Wl,-rpath,{library}", "-pthread"]
+    name = sysconfig.get_config_var("LDLIBRARY").removeprefix("lib").partition(".so")[0].removesuffix(".dylib")
+    source = Path(__file__).with_name(file)
+    try:
+        subprocess.run(["cc", "-o", program, source, *flags, f"-l{name}"], check=True, capture_output=True, timeout=TIMEOUT)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"the interpreter cannot be embedded here: {error}")
+    environment = {**os.environ, **CORE_SWITCH[core], "PYTHONHOME": f"{sys.base_prefix}:{sys.base_exec_prefix}"}
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=TIMEOUT, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+embeds = pytest.mark.skipif(
+    os.name != "posix" or not sysconfig.get_config_var("Py_ENABLE_SHARED"), reason="no library to embed"
+)
+
+
 @on_cpython
+@embeds
 @pytest.mark.not_sanitized
-@pytest.mark.skipif(os.name != "posix" or not sysconfig.get_config_var("Py_ENABLE_SHARED"), reason="no library to embed")
+def test_a_server_has_an_interpreter_for_each_application(core, tmp_path):
+    def script():
+        import threading
+
+        import fastevent
+
+        stop, served = fastevent.Event(name="application"), []
+
+        def serve():
+            with stop.child(60) as request:
+                request.add_callback(served.append)
+                thread = threading.Thread(target=request.wait)
+                thread.start()
+                request.set("answered")
+                thread.join(60)
+                assert not thread.is_alive() and request.reason == "answered" and not stop.is_set()
+
+        def end():
+            assert len(served) == 80 and all(served)
+            children = [stop.child() for _ in served]
+            stop.set("shut down")
+            assert {child.reason for child in children} == {"shut down"}
+
+    embed("serving.c", core, tmp_path, body(script, f"import sys; sys.path[:] = {sys.path!r}"))
+
+
+@on_cpython
+@embeds
+@pytest.mark.not_sanitized
 @pytest.mark.parametrize("first", [[], ["first"]])
 def test_a_program_begins_python_again(core, tmp_path, first):
     """Interpreters are numbered anew then, while a thread of the program and the variables of C stay."""
@@ -195,18 +244,7 @@ def test_a_program_begins_python_again(core, tmp_path, first):
         del event, child
         gc.collect()
 
-    program, library = tmp_path / "program", sysconfig.get_config_var("LIBDIR")
-    source = Path(__file__).with_name("embedding.c")
-    flags = [f"-I{sysconfig.get_path('include')}", f"-L{library}", f"-Wl,-rpath,{library}", "-pthread"]
-    name = sysconfig.get_config_var("LDLIBRARY").removeprefix("lib").partition(".so")[0].removesuffix(".dylib")
-    try:
-        subprocess.run(["cc", "-o", program, source, *flags, f"-l{name}"], check=True, capture_output=True, timeout=TIMEOUT)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"the interpreter cannot be embedded here: {error}")
-    text = body(script, f"import sys; sys.path[:] = {sys.path!r}")
-    environment = {**os.environ, **CORE_SWITCH[core], "PYTHONHOME": f"{sys.base_prefix}:{sys.base_exec_prefix}"}
-    done = subprocess.run([program, text, *first], capture_output=True, text=True, timeout=TIMEOUT, env=environment)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    embed("embedding.c", core, tmp_path, body(script, f"import sys; sys.path[:] = {sys.path!r}"), *first)
 
 
 @on_cpython
