@@ -237,6 +237,8 @@ def wake_wakers(event: CoreEvent) -> None:
         except Exception:
             try:
                 waker.wake()
+            except RecursionError:  # at the end of the stack: a helper has one of its own
+                in_helper(waker.wake)
             except Exception:
                 log("a waker of %r raised", event)
             else:

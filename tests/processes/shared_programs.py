@@ -10,6 +10,7 @@ import stat
 import sys
 import threading
 import time
+import traceback
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 from enum import Enum
@@ -174,6 +175,30 @@ def any_object_is_a_reason():
         event = SharedEvent()
         event.set(reason)
         assert pickle.loads(pickle.dumps(event)) is event
+
+
+def down(depth, function):
+    return down(depth - 1, function) if depth else function()
+
+
+def waits_for_all(events, connection):
+    connection.send([event.wait(TIMEOUT) for event in events])
+
+
+@PROGRAMS.one_method
+def a_set_at_the_end_of_the_stack_arrives():
+    """If it does not raise. Then the last steps of the stack do not suffice to send it, and a helper does."""
+    events = [SharedEvent() for _ in range(80)]
+    here, there = context().Pipe()
+    process = run(waits_for_all, events, there)
+    depth = sys.getrecursionlimit() - len(traceback.extract_stack()) - 3
+    for left, event in enumerate(events):
+        try:
+            down(depth - left, event.set)
+        except RecursionError:
+            event.set()
+    assert received(here) == [True] * len(events)
+    joined(process)
 
 
 def describes(event, connection):
