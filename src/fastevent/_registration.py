@@ -8,7 +8,7 @@ from types import TracebackType
 
 from fastevent._core import Call
 from fastevent._process import Token, exists
-from fastevent._time import begin_wait
+from fastevent._time import begin_rest
 
 
 class Registration(Call):
@@ -58,6 +58,6 @@ class Registration(Call):
             token = self._put_token(Token(allocate_lock))
             if token is None or self._is_over():
                 break
-            token.rest(begin_wait())
+            token.rest(begin_rest())
         if token is not None:
             token.wake()  # for another thread that waits
