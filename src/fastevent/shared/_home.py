@@ -175,7 +175,7 @@ class Acceptor:
                 log("%s cannot listen for other processes, and tries again", self.own.home)
             self.failures += 1
             self.pause(min(SECOND // 10 << self.failures, 10 * SECOND))
-            self.pauses = self.own.listener.sockets[self.address].fileno() == -1  # who has come to an old one is let in
+            self.pauses = self.own.listener.sockets[self.address].fileno() == -1  # what has come to an old one is let in
 
     def pause(self, nanoseconds: int) -> None:
         self.pauses = True

@@ -63,7 +63,7 @@ class Hub:
         self.held.add(reference)  # before a set that comes
         if not was_unset:
             return
-        if own is None:  # also if it is set by now, as another thread may have released the event in between
+        if own is None:  # also if it is set meanwhile, as another thread may have released the event in between
             self.to_home(home).follow(number)
             return
         reason = own.reason_of(number)
