@@ -152,14 +152,37 @@ static inline int write_token(PyObject **place, PyObject *token) {
 /* How many more calls of Python functions fit into each other. */
 static inline int stack_left(void) {
     PyThreadState *thread = PyThreadState_Get();
-#if PY_VERSION_HEX >= 0x030C0000
+#if PY_VERSION_HEX >= 0x030E0000
     return thread->py_recursion_remaining;
+#elif PY_VERSION_HEX >= 0x030C0000
+    return Py_MIN(thread->py_recursion_remaining, thread->c_recursion_remaining);
 #elif PY_VERSION_HEX >= 0x030B0000
     return thread->recursion_remaining;
 #else
     return Py_GetRecursionLimit() - thread->recursion_depth;
 #endif
 }
+
+/* Begin and end what may be nested in itself without a Python function in between: a callback may be the set() of another event.
+   After need_stack(), which looks at what is counted here. From 3.14 on, the interpreter does not count such calls, but looks where
+   the stack is; it is asked below the room that Python functions need which are still to be called. */
+#if PY_VERSION_HEX >= 0x030E0000
+static Py_NO_INLINE int enter_call(void) {
+    volatile int room[256 * sizeof(void *)];
+    room[0] = Py_EnterRecursiveCall(" in set()");
+    return room[0] ? -1 : 0;
+}
+#define leave_call() Py_LeaveRecursiveCall()
+#elif PY_VERSION_HEX >= 0x030C0000
+static inline int enter_call(void) { PyThreadState_Get()->c_recursion_remaining--; return 0; }
+#define leave_call() (PyThreadState_Get()->c_recursion_remaining++)
+#elif PY_VERSION_HEX >= 0x030B0000
+static inline int enter_call(void) { PyThreadState_Get()->recursion_remaining--; return 0; }
+#define leave_call() (PyThreadState_Get()->recursion_remaining++)
+#else
+static inline int enter_call(void) { PyThreadState_Get()->recursion_depth++; return 0; }
+#define leave_call() (PyThreadState_Get()->recursion_depth--)
+#endif
 
 /* A thread in wait(). On the heap: until 3.14, a daemon thread that wakes while the interpreter exits is ended where it stands,
    and its stack goes with it, while a finalizer may still call set(). */

@@ -91,6 +91,8 @@ cdef extern from "_core_c.h":
     void unlock_mutex(Mutex *mutex) noexcept nogil
     void reset_mutex(Mutex *mutex) noexcept nogil
     int stack_left() noexcept
+    int enter_call() except -1
+    void leave_call() noexcept
 
     ctypedef struct Waiter:
         Waiter *previous
@@ -148,8 +150,8 @@ cdef extern from "_core_c_objects.h":
         PyObject *finish_child
         PyObject *fire
         PyObject *get_ident
-        PyObject *go_on
         PyObject *implicit_timeout
+        PyObject *log
         PyObject *look
         PyObject *set_and_notify
         PyObject *survivors
@@ -222,6 +224,8 @@ cdef extern from *:
     object PyWeakref_NewRef(object item, PyObject *callback)
     bint PyObject_TypeCheck(object item, PyTypeObject *cls) noexcept
     Py_ssize_t PyList_GET_SIZE(object items) noexcept
+    PyObject *PySequence_List(object items) noexcept
+    void PyErr_Clear() noexcept
     object PyDescr_NewMethod(type cls, PyMethodDef *definition)
     object PyDescr_NewMember(type cls, PyMemberDef *definition)
     long long PyLong_AsLongLongAndOverflow(object number, int *overflow) noexcept
@@ -673,28 +677,59 @@ cdef bint try_set_and_call(EventCore self, PyObject *reason) except -1:
     cdef Imports *imports = here()
     cdef uint64_t sets
     cdef bint only_callbacks
+    cdef Py_ssize_t called = 0
+    cdef PyObject *listed
+    cdef tuple found
     cdef object function = None
+    cdef object error = None
     need_stack()
+    enter_call()  # nothing below raises anything up to leave_call()
     lock(self)
     only_callbacks = has_only_callbacks(<Extras *>self._extras)
     if only_callbacks:
         set_flag(self, reason)
     sets = self._sets
     unlock_mutex(&self._mutex)
-    if only_callbacks:
+    callbacks = <dict>get_extra(self, CALLBACKS, <object>imports.NO_SUBSCRIBERS)
+    listed = PySequence_List(callbacks) if only_callbacks else NULL
+    if listed == NULL:
+        PyErr_Clear()  # without memory, set_and_notify() makes another attempt
+        leave_call()
+        return False
+    keys = <list>steal(listed)
+    while called < PyList_GET_SIZE(keys):
         try:
-            callbacks = <dict>get_extra(self, CALLBACKS, <object>imports.NO_SUBSCRIBERS)
-            for key in list(callbacks):
-                found = <tuple>callbacks.get(key)
+            while called < PyList_GET_SIZE(keys):
+                key = keys[called]
+                called += 1
+                found = callbacks.get(key)
                 if found is not None and <uint64_t>found[1] < sets:
                     function = found[0]
                     if PyObject_TypeCheck(function, <PyTypeObject *>imports.call_class):
                         make_call(<Call>function, self)
                     else:
                         function(self)
-        except BaseException as error:
-            (<object>imports.go_on)(self, sets, function, error)
-    return only_callbacks
+        except BaseException as raised:
+            if isinstance(raised, Exception) and has_begun(function):
+                raised = try_log(self, function)
+            error = raised if error is None else error  # sys.exit(), Ctrl-C: raised after the other callbacks
+    leave_call()
+    if error is not None:
+        raise error
+    return True
+
+
+cdef bint has_begun(object function) noexcept:
+    """Return whether a callback has begun. If not, the next set() calls it."""
+    return not isinstance(function, Call) or load_caller(&(<Call>function)._thread) != NOBODY
+
+
+cdef object try_log(EventCore self, object function):
+    """Log what a callback has raised. Return None, or what a signal handler has raised meanwhile."""
+    try:
+        (<object>here().log)("the callback %r of %r raised", function, self)
+    except BaseException as error:
+        return error
 
 
 cdef object clear_event_flag(EventCore self, PyObject *_):
@@ -1281,8 +1316,8 @@ cdef int import_all() except -1:
     keep(&imports.fire, _notify.fire)
     if _call.get_ident is not _process.native.get_ident:  # green threads
         keep(&imports.get_ident, _call.get_ident)
-    keep(&imports.go_on, _notify.go_on)
     keep(&imports.implicit_timeout, _config.implicit_timeout)
+    keep(&imports.log, _process.log)
     keep(&imports.look, _timers.timers.look)
     keep(&imports.set_and_notify, _notify.set_and_notify)
     keep(&imports.survivors, _process.survivors)

@@ -7,7 +7,7 @@
 typedef struct Imports {
     PyObject *Children, *NO_SUBSCRIBERS, *Period, *State;
     PyObject *arrive, *asleep, *awake, *begin_wait, *call_now, *check_callback, *check_name, *clear_and_notify, *clock, *ended_error;
-    PyObject *event_seconds, *expire, *finish_child, *fire, *get_ident, *go_on, *implicit_timeout, *look, *set_and_notify, *survivors;
+    PyObject *event_seconds, *expire, *finish_child, *fire, *get_ident, *implicit_timeout, *log, *look, *set_and_notify, *survivors;
     PyObject *take_options, *unread, *wait_seconds, *wake_wakers;
     PyObject *core_class, *event_class, *call_class;  /* EventCore; the classes that attach() had */
     uint32_t process;  /* in which nothing is left to do that a fork asks for */

@@ -17,7 +17,6 @@ from __future__ import annotations
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet, ref
@@ -28,6 +27,7 @@ from fastevent._process import at_fork, log, warn
 from fastevent._threads import helpers_ended
 
 if TYPE_CHECKING:
+    from fastevent._registration import Registration
     from fastevent._types import CoreEvent
 
     ThreadingEvent = threading.Event
@@ -81,7 +81,7 @@ class _Waiter:
                 notify_pending(pending, _leave_out)
 
 
-def _leave_out(event: CoreEvent, key: object, function: Callable[[Any], object]) -> None:
+def _leave_out(event: CoreEvent, key: object, function: Registration) -> None:
     warn("%r is not called, because a threading.Event is set as the interpreter exits", function)
 
 

@@ -26,13 +26,14 @@ from fastevent._time import NEVER
 from fastevent._timers import timers
 
 if TYPE_CHECKING:
+    from fastevent._registration import Registration
     from fastevent._types import CoreEvent
 
 #: An event that was set, its count of sets by then, and the reason: what is still to be notified.
 Pending = list[tuple[Any, int, Any]]
 
-#: How a callback is called: with the event, the callback's key, and its function.
-Caller = Callable[[Any, object, Callable[[Any], object]], object]
+#: How a callback is called: with the event, the callback's key, and itself.
+Caller = Callable[[Any, object, "Registration"], object]
 
 #: What stands for a subscriber that was removed after its key had been listed. Loops over subscribers list keys and not items,
 #: because up to Python 3.11 making the tuple of an item may run a finalizer, which may add and remove subscribers.
@@ -68,14 +69,16 @@ class Waker:
         return self.thread is None or exists(self.thread)
 
 
-def call_now(event: CoreEvent, key: object, function: Callable[[Any], object]) -> None:
+def call_now(event: Any, key: object, function: Registration) -> None:
     try:
         function(event)
     except Exception:
+        if function.is_pending:  # a signal handler has raised before the call began: `set_and_notify()` makes another attempt
+            raise
         log("the callback %r of %r raised", function, event)
 
 
-def call_in_helper(event: CoreEvent, key: object, function: Callable[[Any], object]) -> None:
+def call_in_helper(event: CoreEvent, key: object, function: Registration) -> None:
     in_helper(call_now, event, key, function)
 
 
@@ -101,24 +104,6 @@ def notify_pending(pending: Pending, call: Caller = call_in_helper) -> None:
     except BaseException:
         _notify(pending, call, True)
         raise
-
-
-def go_on(event: CoreEvent, sets: int, function: object, error: BaseException) -> None:
-    """Call what is left of the callbacks of an event that is set, after *function*, one of them, has raised *error*.
-
-    The compiled core calls the callbacks by itself if there are no other subscribers, as far as all goes well.
-    """
-    is_of_callback = function is not None and isinstance(error, Exception)
-    if is_of_callback:
-        log("the callback %r of %r raised", function, event)
-    try:
-        notify_pending([(event, sets, None)], call_now)
-    finally:
-        try:
-            if not is_of_callback:
-                raise error
-        finally:
-            del error  # it refers to this frame
 
 
 def _try_set(event: CoreEvent, reason: object, pending: Pending, only_if_expired: bool) -> None:

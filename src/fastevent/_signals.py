@@ -7,10 +7,10 @@ import signal
 import sys
 import threading
 from _thread import allocate_lock, get_ident
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import ref
 
 from fastevent._callbacks import in_helper
@@ -18,6 +18,9 @@ from fastevent._core import EventCore
 from fastevent._notify import call_in_helper, call_now, set_and_notify
 from fastevent._process import EVENTS, PACKAGES, Claim, Token, at_exit, at_fork, expect_exit, generation
 from fastevent._time import begin_rest
+
+if TYPE_CHECKING:
+    from fastevent._registration import Registration
 
 _E = TypeVar("_E", bound=EventCore)
 
@@ -206,7 +209,7 @@ class _Calls:
         self._pending: dict[object, int] = {}  # each in its process: a child that is forked has no thread that makes it
         self._token = Token(allocate_lock)
 
-    def call_in_helper(self, event: EventCore, key: object, function: Callable[[Any], object]) -> None:
+    def call_in_helper(self, event: EventCore, key: object, function: Registration) -> None:
         call = Claim()
         try:
             self._pending[call] = generation()
@@ -215,7 +218,7 @@ class _Calls:
             in_helper(self._call, call, event, key, function)
             raise
 
-    def _call(self, call: Claim, event: EventCore, key: object, function: Callable[[Any], object]) -> None:
+    def _call(self, call: Claim, event: EventCore, key: object, function: Registration) -> None:
         if not call.take(object()):
             return
         try:

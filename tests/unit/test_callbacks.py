@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 
 import pytest
-from helpers import TIMEOUT, Threads, python, until
+from helpers import TIMEOUT, SignalAt, Threads, python, until
 
 
 def test_callbacks_are_called_once_in_order(Event):
@@ -85,6 +85,29 @@ def test_a_coroutine_function_is_refused(Event):
     assert event.status().callbacks == 0
 
 
+def test_a_long_chain_of_sets_ends_with_the_stack(core):
+    """Each event sets the next one. A set() for which there is no room raises, and changes nothing."""
+
+    def program():
+        import logging
+        import sys
+        from itertools import pairwise
+
+        from fastevent import Event
+
+        logging.disable()
+        events, calls = [Event() for _ in range(100_000)], []
+        for event, following in pairwise(events):
+            event.add_callback(following.set)
+            event.add_callback(calls.append)
+        events[0].set()
+        count = sum(event.is_set() for event in events)
+        assert 10 < count < 100_000 and all(event.is_set() for event in events[:count])
+        assert sys.implementation.name != "cpython" or len(calls) == count, (len(calls), count)
+
+    python(program, core)
+
+
 # Exceptions
 
 
@@ -113,6 +136,43 @@ def test_sys_exit_comes_after_the_other_callbacks(Event):
     with pytest.raises(SystemExit, match="first"):
         event.set()
     assert calls == [event] and event.is_set()
+
+
+def test_a_callback_handles_no_exception_of_another(Event):
+    event, seen = Event(), []
+    event.add_callback(lambda event: 1 / 0)
+    event.add_callback(lambda event: seen.append(sys.exc_info()[1]))
+    event.add_callback(lambda event: sys.exit("first"))
+    event.add_callback(lambda event: seen.append(sys.exc_info()[1]))
+    with pytest.raises(SystemExit) as caught:
+        event.set()
+    assert seen == [None, None] and caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, TimeoutError])
+@pytest.mark.parametrize("alone", [True, False])
+def test_an_interrupted_set_calls_all(Event, modules, error, alone):
+    """A signal handler raises at every place of a set(), also where it logs, in turn."""
+
+    def handler():
+        raise error
+
+    def fails():
+        calls.append("fails")
+        raise ValueError
+
+    files = {modules._notify.__file__, modules._call.__file__, modules._process.__file__}
+    for place in range(1_000):
+        event, calls = Event(), []
+        child = None if alone else event.child()
+        for function in fails, partial(calls.append, 1), partial(calls.append, 2):
+            event.callback(function)
+        with suppress(error), SignalAt(place, files, handler) as interrupted:
+            event.set()
+        assert sorted(calls, key=str) == [1, 2, "fails"] if event.is_set() else not calls, place
+        if not interrupted.is_done:
+            break
+    assert 1 < place < 999 and (child is None or child.is_set())
 
 
 def test_a_log_that_raises_stops_no_callback(core):
@@ -196,6 +256,16 @@ def test_a_registration_is_made_by_an_event_alone(Event):
             attempt()
     with pytest.raises((AttributeError, TypeError)):
         made("no event")
+
+
+@pytest.mark.parametrize("entry", [5, (), (print,), (None, 0), (5, 0), (print, "0"), (print, 1 << 70)])
+def test_what_is_no_callback_does_no_harm(Event, entry):
+    event = Event()
+    event.add_callback(print).remove()
+    event._fe_callbacks["key"] = entry
+    with suppress(AttributeError, TypeError, ValueError):
+        event.set()
+    assert event.is_set()
 
 
 def test_a_callback_may_remove_the_next_one(Event):
