@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import compress, starmap
 from operator import is_
-from types import FrameType
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -141,7 +141,7 @@ def check_callback(function: Any, what: str = "a callback") -> None:
         raise TypeError(f"{what} must be callable, not {function!r}")
     called = function.func if isinstance(function, partial) else function
     code = getattr(called, "__code__", None) or getattr(type(called).__call__, "__code__", None)
-    if code is not None and code.co_flags & _COROUTINE:
+    if isinstance(code, CodeType) and code.co_flags & _COROUTINE:  # an object may make up any attribute
         raise TypeError(
             f"{what} must be a plain function, not the coroutine function {function!r}: "
             "in asyncio, call loop.call_soon_threadsafe(loop.create_task, …) in a plain one"

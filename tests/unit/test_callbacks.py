@@ -85,6 +85,23 @@ def test_a_coroutine_function_is_refused(Event):
     assert event.status().callbacks == 0
 
 
+def test_a_callback_may_have_any_attribute(Event):
+    """As a method of `xmlrpc.client.ServerProxy` has."""
+
+    class Remote:
+        def __getattr__(self, name):
+            return Remote()
+
+        def __call__(self, *arguments):
+            calls.append(arguments)
+
+    event, calls = Event(), []
+    event.add_callback(Remote())
+    event.callback(Remote().method, 1)
+    event.set()
+    assert calls == [(event,), (1,)]
+
+
 def test_a_long_chain_of_sets_ends_with_the_stack(core):
     """Each event sets the next one. A set() for which there is no room raises, and changes nothing."""
 
