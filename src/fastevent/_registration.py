@@ -53,7 +53,7 @@ class Registration(Call):
             if caller is None:  # an exception has come before it began
                 continue
             ident, thread = caller
-            if ident == get_ident() or not exists(thread) or thread[0] not in sys._current_frames():
+            if ident == get_ident() or not exists(thread) or thread[0] not in sys._current_exceptions():
                 break
             token = self._put_token(Token(allocate_lock))
             if token is None or self._is_over():

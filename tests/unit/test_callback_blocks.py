@@ -1,5 +1,6 @@
 """`with event.callback(function)`: a call that ends, or never begins, before the block is left."""
 
+import _thread
 import functools
 import gc
 import os
@@ -111,6 +112,21 @@ def test_leaving_waits_for_a_call_that_has_begun(Event):
         slow.may_end.set()
     setter.join(TIMEOUT)
     assert left == [True]
+
+
+def test_leaving_waits_for_a_thread_without_a_function_of_python(Event):
+    event, lock, released = Event(), threading.Lock(), []
+
+    def releases():
+        released.append(True)
+        lock.release()
+
+    lock.acquire()
+    with event.callback(lock.acquire, timeout=TIMEOUT) as registration:
+        _thread.start_new_thread(event.set, ())
+        until(lambda: not registration.is_pending)
+        threading.Timer(0.05, releases).start()
+    assert released and lock.locked()
 
 
 def test_leaving_drops_a_call_that_has_not_begun(Event):
