@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from _thread import allocate_lock, get_ident
 from types import TracebackType
+from typing import Any, NoReturn
 
 from fastevent._core import Call
 from fastevent._process import Token, exists
@@ -41,6 +42,9 @@ class Registration(Call):
             raise
         if not in_time:
             self._wait()
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError(f"cannot pickle or copy {self!r}: an event of this process keeps this very object")
 
     def __repr__(self) -> str:
         return f"<fastevent.Registration of {self._called!r} at {id(self):#x}>"

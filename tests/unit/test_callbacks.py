@@ -1,7 +1,9 @@
 """Callbacks, and in which order a set() notifies waiters, children, wakers and callbacks."""
 
+import copy
 import gc
 import logging
+import pickle
 import re
 import sys
 import threading
@@ -267,6 +269,9 @@ def test_a_registration_is_made_by_an_event_alone(Event):
     made = Event().add_callback(print)
     with pytest.raises(TypeError, match=r"made by event\.add_callback"):
         type(made)()
+    for copied in copy.copy, copy.deepcopy, pickle.dumps:
+        with pytest.raises(TypeError, match=r"^cannot pickle or copy <fastevent\.Registration of"):
+            copied(made)
     empty = type(made).__new__(type(made))
     for attempt in (lambda: empty(Event()), empty.remove, lambda: repr(empty), lambda: empty.__exit__(None, None, None)):
         with suppress(AttributeError, TypeError):  # it is of no use, and does no harm
