@@ -13,7 +13,9 @@ from types import SimpleNamespace
 import pytest
 
 from fastevent import EventTimeout, _reasons
-from fastevent.shared import _place, _sets, _sockets, _wire
+from fastevent._time import NEVER, SECOND
+from fastevent.shared import _follower, _held, _place, _reach, _sets, _sockets, _wire
+from fastevent.shared._loop import Loop
 
 
 def nested(depth):
@@ -296,3 +298,103 @@ def test_sockets_get_low_numbers_where_none_is_left():
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         for end in ends:
             end.close()
+
+
+@pytest.fixture
+def to_home(home):
+    """A connection to the home of an event that this process follows."""
+    connection = _follower.ToHome(home, Loop(lambda: None, lambda: None), _held.Held(), lambda connection: None)
+    connection.loop.is_over = True  # nobody is woken
+    connection.follows[1] = None
+    yield connection
+    connection.loop.close()
+
+
+@pytest.fixture
+def connects(monkeypatch):
+    """Whatever is connected to takes what is sent; returns the other ends."""
+    theirs = []
+
+    def connect(address):
+        mine, other = _sockets.pair()
+        theirs.append(other)
+        return mine
+
+    monkeypatch.setattr(_reach, "connect", connect)
+    yield theirs
+    for other in theirs:
+        other.close()
+
+
+def test_a_connection_made_as_another_ends_is_given_its_time(to_home, connects, monkeypatch):
+    to_home.reach()
+    to_home.is_trusted = True
+    monkeypatch.setattr(to_home._attempts, "begin_again", to_home.reach)  # as another thread does just then
+    to_home.end()
+    assert len(connects) == 2 and to_home.socket is not None
+    to_home.on_alarm()  # of the connection that has ended
+    assert to_home.socket is not None
+    assert time.monotonic_ns() + SECOND < to_home.alarm_at < NEVER  # by then, the home has to prove itself
+
+
+def test_a_connection_made_as_an_attempt_is_due_is_given_its_time(to_home, connects):
+    to_home._try_later()
+    assert to_home.alarm_at < NEVER
+    to_home.reach()  # as another thread does just before the alarm
+    to_home.on_alarm()
+    assert len(connects) == 1 and time.monotonic_ns() + SECOND < to_home.alarm_at < NEVER
+
+
+@pytest.mark.parametrize("attempt", ["reach", "on_alarm"])
+def test_after_an_attempt_that_raised_comes_another(to_home, monkeypatch, attempt):
+    def connect(address):
+        raise MemoryError
+
+    monkeypatch.setattr(_reach, "connect", connect)
+    with pytest.raises(MemoryError):
+        getattr(to_home, attempt)()
+    assert time.monotonic_ns() < to_home.alarm_at < time.monotonic_ns() + 60 * SECOND
+
+
+def reason_of_sealed_set(data):
+    inbox = _wire.Inbox()
+    inbox.add(bytes(data))
+    lines = [_wire.words_of(line) for line in iter(lambda: inbox.next_line(_wire.LONGEST_LINE), None) if line]
+    [greet, [sealed, text]] = lines
+    word, number, reason = _wire.opened(b"key", text)
+    assert (greet[0], sealed, word, number) == (b"greet", b"sealed", b"set", b"7")
+    return _wire.reason_of(reason)
+
+
+@pytest.mark.skipif(not _place.HAS_PATHS, reason="the loopback has no room so small")
+def test_a_set_is_sent_whole_though_the_socket_takes_it_in_parts(connects, monkeypatch):
+    connect, read = _reach.connect, bytearray()
+
+    def with_little_room(address):
+        mine = connect(address)
+        mine._raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the least that there is
+        return mine
+
+    def wait_for(wanted, seconds):
+        read.extend(connects[0].receive(1_000))
+        return {}
+
+    monkeypatch.setattr(_reach, "connect", with_little_room)
+    monkeypatch.setattr(_sockets, "readable_and_writable", wait_for)
+    _reach.send_apart(b"key", ["address"], 7, _reasons.encode("x" * 3_999), 60 * SECOND)
+    while data := connects[0].receive(65_536):
+        read += data
+    assert reason_of_sealed_set(read) == "x" * 3_999
+
+
+def test_a_set_is_sent_to_a_home_that_is_about_to_accept(connects, monkeypatch):
+    connect, refusals = _reach.connect, [BlockingIOError(11, "full"), ConnectionRefusedError(111, "not yet")]
+
+    def full(address):
+        if refusals:
+            raise refusals.pop()
+        return connect(address)
+
+    monkeypatch.setattr(_reach, "connect", full)
+    _reach.send_apart(b"key", ["address"], 7, _reasons.encode("stop"), 60 * SECOND)
+    assert reason_of_sealed_set(connects[0].receive(65_536)) == "stop"

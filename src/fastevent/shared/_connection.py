@@ -6,7 +6,7 @@ import errno
 from collections import deque
 
 from fastevent._process import Call, Claim, sleep
-from fastevent._time import NEVER, SECOND, monotonic_ns
+from fastevent._time import SECOND, monotonic_ns
 from fastevent.shared import _wire
 from fastevent.shared._loop import Loop
 from fastevent.shared._sockets import Socket
@@ -113,7 +113,6 @@ class Connection(Sending):
 
     def __init__(self, loop: Loop, sock: Socket | None = None) -> None:
         super().__init__(loop, sock)
-        self.alarm_at = NEVER  # when `on_alarm()` is called
         self._inbox = _wire.Inbox()
 
     def receive(self, words: list[bytes]) -> bool:
@@ -145,9 +144,6 @@ class Connection(Sending):
             self.is_full = False
             self.send()
         self.read()
-
-    def on_alarm(self) -> None:
-        self.alarm_at = NEVER
 
     def on_broken(self) -> None:
         """Read what the other side has sent, and then end."""

@@ -31,9 +31,12 @@ Ends = tuple[Socket, Socket]
 class Watched(Protocol):
     """What the thread waits for."""
 
-    alarm_at: int
     is_full: bool
     is_broken: bool
+
+    @property
+    def alarm_at(self) -> int:
+        """When `on_alarm()` is to be called."""
 
     @property
     def socket(self) -> Socket | None: ...

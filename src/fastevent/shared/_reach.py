@@ -118,6 +118,8 @@ class Reaching(Connection):
         self.home = home
         self.is_gone = False
         self._attempts = Attempts(home)
+        self._try_at = NEVER  # while there is no socket
+        self._prove_by = NEVER  # of the present connection; set by the call that holds the claim
         self.proofs = Proofs(home.key, home.address)  # of the present connection; replaced by the call that holds the claim
 
     # What is said
@@ -158,6 +160,7 @@ class Reaching(Connection):
         try:
             if not self.claim.take(me):
                 return  # another call is at it
+            self._try_at = monotonic_ns() + LONGEST_PAUSE  # if what follows raises
             for address in self._attempts.addresses() if self.socket is None else ():
                 try:
                     sock = connect(address)
@@ -165,7 +168,7 @@ class Reaching(Connection):
                     codes[address] = error.errno or errno.EIO
                 else:
                     self._greet(address)
-                    self.alarm_at = self._attempts.proof_deadline()
+                    self._prove_by = self._attempts.proof_deadline()
                     self.socket = sock
                     codes.clear()
                     break
@@ -193,29 +196,40 @@ class Reaching(Connection):
         self.outbox.appendleft(self.proofs.greeting())  # in front of what others add meanwhile
 
     def _try_later(self) -> None:
-        self.alarm_at = self._attempts.next()
+        self._try_at = self._attempts.next()
         self.loop.wake()
 
     def give_up(self) -> None:
         self.is_gone = True
-        self.alarm_at = NEVER
+        self._try_at = NEVER
         self.loop.post(self.end)
         self.on_gone()
 
     # For the thread
 
+    @property
+    def alarm_at(self) -> int:
+        # Of two times. Another thread may connect while this one has found no connection, and neither takes the other's away.
+        if self.socket is None:
+            return self._try_at
+        return NEVER if self.is_trusted else self._prove_by
+
     def on_alarm(self) -> None:
-        self.alarm_at = NEVER
-        if self.socket is not None and not self.is_trusted:
-            if self.home.lives():
-                self._attempts.said_nothing()
-            self.end()
-        elif self.needs_home():
+        if self.socket is not None:
+            if not self.is_trusted and self._prove_by <= monotonic_ns():
+                if self.home.lives():
+                    self._attempts.said_nothing()
+                self.end()
+            return
+        self._try_at = monotonic_ns() + LONGEST_PAUSE  # if what follows raises
+        if self.needs_home():
             self.reach()
-        elif self.socket is None and not self.home.lives():
+        elif not self.home.lives():
             self.give_up()
-        elif self.socket is None and self._attempts.are_frequent():  # it may be ending
+        elif self._attempts.are_frequent():  # it may be ending
             self._try_later()
+        else:
+            self._try_at = NEVER
 
     def end(self) -> None:
         me, was_trusted = Call(), self.is_trusted
@@ -253,7 +267,6 @@ class Reaching(Connection):
                     return False
                 self.outbox.append(PROOF)
                 self.is_trusted = True
-                self.alarm_at = NEVER
                 self._attempts.succeeded()
                 self.introduce()
                 self.send()
@@ -265,7 +278,8 @@ class Reaching(Connection):
 def send_apart(key: bytes, addresses: list[Any], number: int, reason: str, timeout: int) -> None:
     """Send a set over a connection of its own: the process may exit before the thread has replaced one that is broken.
 
-    Where nobody listens, try again for *timeout* nanoseconds: the home may just have closed its descriptors.
+    Where nobody listens, or too many have connected, try again for *timeout* nanoseconds: the home may just have closed its
+    descriptors, or be about to accept.
     """
     deadline = monotonic_ns() + timeout
     while True:
@@ -274,12 +288,12 @@ def send_apart(key: bytes, addresses: list[Any], number: int, reason: str, timeo
             try:
                 sock = connect(address)
                 try:
-                    sock.send(Proofs(key, address).greeting() + sealed_set(key, number, reason))
+                    sock.send_all(Proofs(key, address).greeting() + sealed_set(key, number, reason), deadline)
                     return
                 finally:
                     sock.close()
             except OSError as error:
                 codes.append(error.errno)
-        if NOBODY_LISTENS.isdisjoint(codes) or monotonic_ns() >= deadline:
+        if {*NOBODY_LISTENS, errno.EAGAIN}.isdisjoint(codes) or monotonic_ns() >= deadline:
             return
         sleep(0.005)

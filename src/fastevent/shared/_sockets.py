@@ -88,6 +88,17 @@ class Socket:
         sent: int = self._raw.send(data, _NO_SIGNAL)
         return sent
 
+    def send_all(self, data: bytes, deadline: int) -> None:
+        """Send *data*. Raises `BlockingIOError` if the other side has not taken it by the *deadline*."""
+        while data:
+            try:
+                data = data[self.send(data) :]
+            except BlockingIOError:
+                seconds = (deadline - monotonic_ns()) / 1e9
+                if seconds <= 0:
+                    raise
+                readable_and_writable({self.fileno(): True}, seconds)
+
     def receive(self, size: int) -> bytes:
         self._check()
         data: bytes = self._raw.recv(size)
