@@ -26,6 +26,7 @@ from fastevent._bench import one_processor
 
 TURNS = range(12)
 IMPORT_TURNS = range(20)
+TICK_TURNS = range(48)
 SCOPES, TASKS, HANDOVERS, TICKS = 1_000, 300, 300, 100  # in a round
 EVENTS = (2, 10, 100)
 INTERVAL = 0.0005
@@ -300,7 +301,7 @@ def ticks():
     yield subjects.TICK, FLOOR, sleep_again
 
 
-@by_turns([*ticks()])
+@by_turns([*ticks()], TICK_TURNS)
 def test_ticks(benchmark, turn, operation, subject, run):
     measure(benchmark, operation, subject, run, TICKS)
 
