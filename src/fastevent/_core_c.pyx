@@ -1010,10 +1010,8 @@ cdef void forget_other_processes(EventCore self) noexcept:
 cdef bint wait_until(EventCore self, int64_t deadline, bint until_timeout) except -1:
     """Wait for a set() until *deadline*, and *until_timeout* until the event's own, too. Return whether there was one."""
     cdef PyLockStatus status
-    cdef int64_t own, now, end, left
-    # Returns an int, not a tuple: an allocation here made waking 1,000 threads four times slower without the GIL.
+    cdef int64_t own, now, end, left, longest
     cdef Imports *imports = here()
-    cdef int64_t longest = (<object>imports.begin_wait)()
     cdef bint self_setting, was_set
     cdef Waiter *waiter = <Waiter *>PyMem_RawMalloc(sizeof(Waiter))
     if waiter == NULL:
@@ -1040,6 +1038,8 @@ cdef bint wait_until(EventCore self, int64_t deadline, bint until_timeout) excep
         return True
     try:
         while not is_woken(self, waiter):
+            arrive(imports)  # in a process that was forked in C, the helpers set what a wait is for
+            longest = (<object>imports.begin_wait)()  # each time: the clock may be frozen meanwhile, or run again
             own = load_time_relaxed(&self._deadline)  # clear() and restart_timeout() move it
             self_setting = load_bits_acquire(&self._bits) & SELF_SETTING
             now = monotonic()
@@ -1058,7 +1058,6 @@ cdef bint wait_until(EventCore self, int64_t deadline, bint until_timeout) excep
                 take_again(self, waiter)
             else:
                 PyErr_CheckSignals()
-            longest = (<object>imports.begin_wait)()  # the clock may have been frozen, or run again
     finally:
         lock(self)
         was_set = not waiter.queued or waiter.sets != self._sets

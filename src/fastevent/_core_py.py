@@ -50,8 +50,8 @@ from fastevent._notify import (
     wake_wakers,
 )
 from fastevent._options import check_name, take_options
-from fastevent._process import at_fork, exists, generation, this_thread
-from fastevent._time import LONGEST_WAIT, NEVER, Period, begin_rest, clock, deadline_after, event_seconds, wait_seconds
+from fastevent._process import at_fork, begin_rest, exists, generation, this_thread
+from fastevent._time import LONGEST_WAIT, NEVER, Period, clock, deadline_after, event_seconds, wait_seconds
 
 if TYPE_CHECKING:
     from fastevent._registration import Registration

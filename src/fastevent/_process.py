@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from fastevent._time import LONGEST_WAIT, NEVER, before_wait, private_copy
+from fastevent._time import LONGEST_WAIT, NEVER, begin_wait, private_copy, until_next_look
 
 native = private_copy("_thread")  # the interpreter's own threads and locks, whatever gevent or eventlet have replaced
 sleep = private_copy("time").sleep
@@ -200,7 +200,19 @@ def arrive() -> bool:
     return not _here.steps
 
 
-before_wait.append(generation)  # in a process that was forked in C, the helpers set what a wait is for
+def begin_rest() -> int:
+    """Do what `begin_wait()` does, for a wait at a lock of Python.
+
+    In a process that was forked in C, the helpers start, which set what the wait is for. Without the GIL, such a lock spins for
+    a moment before it sleeps, and a signal that comes in that moment does not wake it. So there the main thread looks for
+    signals at every check interval, too.
+    """
+    generation()
+    longest = begin_wait()
+    return until_next_look() if _LOCKS_SPIN else longest
+
+
+_LOCKS_SPIN = "t" in getattr(sys, "abiflags", "")  # the builds without the GIL, also where it is switched on
 
 
 def _this_process() -> _Process:

@@ -8,8 +8,7 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from fastevent._core import Call
-from fastevent._process import Token, exists
-from fastevent._time import begin_rest
+from fastevent._process import Token, begin_rest, exists
 
 
 class Registration(Call):

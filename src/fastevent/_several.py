@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from fastevent._core import EventCore
 from fastevent._foreign import ThreadingEvent
 from fastevent._notify import Waker, expire
-from fastevent._process import Token, at_fork
-from fastevent._time import LONGEST_WAIT, NEVER, begin_rest, clock, deadline_after, wait_seconds
+from fastevent._process import Token, at_fork, begin_rest
+from fastevent._time import LONGEST_WAIT, NEVER, clock, deadline_after, wait_seconds
 
 _E = TypeVar("_E", bound=EventCore)
 

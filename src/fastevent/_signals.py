@@ -16,8 +16,7 @@ from weakref import ref
 from fastevent._callbacks import in_helper
 from fastevent._core import EventCore
 from fastevent._notify import call_in_helper, call_now, set_and_notify
-from fastevent._process import EVENTS, PACKAGES, Claim, Token, at_exit, at_fork, expect_exit, generation
-from fastevent._time import begin_rest
+from fastevent._process import EVENTS, PACKAGES, Claim, Token, at_exit, at_fork, begin_rest, expect_exit, generation
 
 if TYPE_CHECKING:
     from fastevent._registration import Registration

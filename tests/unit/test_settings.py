@@ -106,10 +106,10 @@ def test_a_lock_that_spins_is_left_to_look_for_signals(core):
     def program():
         import threading
 
-        from fastevent import _time
+        from fastevent import _process
 
-        print(_time.begin_rest(), _time.begin_wait() >= 60 * 10**9)
-        thread = threading.Thread(target=lambda: print(_time.begin_rest() >= 60 * 10**9))
+        print(_process.begin_rest(), _process.begin_wait() >= 60 * 10**9)
+        thread = threading.Thread(target=lambda: print(_process.begin_rest() >= 60 * 10**9))
         thread.start()
         thread.join()
 

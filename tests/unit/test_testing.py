@@ -164,18 +164,20 @@ def test_two_hours_pass_within_a_second(fastevent, modules, library):
         async def main():
             try:
                 async with Event(100):
+                    log.append("begun")
                     await library.sleep(TIMEOUT)
             except fastevent.EventTimeout:
                 log.append("task")
 
         with Threads(parent.wait, lambda: Event().wait(1800), lambda: fastevent.wait_any([child]), lambda: library.run(main)):
             until_waiting(parent)
+            until(lambda: "begun" in log)
             for _ in range(10):
                 clock.advance(50)
                 assert dog.restart_timeout()
             until(lambda: "task" in log)
             clock.advance(7000)
-    assert log == ["task", HOUR, 2 * HOUR]
+    assert log == ["begun", "task", HOUR, 2 * HOUR]
     assert time.monotonic() - start < 10  # a second on a machine of its own
     assert Event(0.01).wait(0.001) is False
 
