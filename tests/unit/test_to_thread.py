@@ -9,7 +9,7 @@ import threading
 import weakref
 
 import pytest
-from helpers import HAS_GIL, TIMEOUT
+from helpers import TIMEOUT
 from loops import Asyncio, Trio, both, in_thread, nothing_is_left, since_3_11, until
 
 
@@ -314,7 +314,6 @@ def test_a_timeout_is_still_a_timeout(fastevent):
 
 
 @pytest.mark.skipif(sys.implementation.name != "cpython", reason="objects are freed by count in CPython alone")
-@pytest.mark.skipif(not HAS_GIL and sys.version_info < (3, 14), reason="what an idle thread has made is freed once it goes on")
 def test_no_cycle_keeps_result_or_exception(fastevent):
     class Thing(Exception):
         pass
@@ -329,6 +328,11 @@ def test_no_cycle_keeps_result_or_exception(fastevent):
 
     async def main():
         event = fastevent.Event()
+
+        async def use_the_thread(seconds):  # without the GIL, what an idle thread has made is freed once it goes on
+            await event.to_thread(int)
+            await asyncio.sleep(seconds)
+
         await event.to_thread(makes)
         there = [weakref.ref(things.pop(0))]
         try:
@@ -336,7 +340,7 @@ def test_no_cycle_keeps_result_or_exception(fastevent):
         except Thing:
             pass
         there.append(weakref.ref(things.pop(0)))
-        await until(lambda: all(reference() is None for reference in there), asyncio.sleep)  # the thread drops them last
+        await until(lambda: all(reference() is None for reference in there), use_the_thread)  # which drops them last
 
     gc.collect()
     gc.disable()
