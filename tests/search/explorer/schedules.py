@@ -175,7 +175,9 @@ class Schedule:
         """Return the thread that makes the next step, None if the run is over."""
         if self.error:
             return None
+        me, self.current = self.current, None  # what is read to know who can go on is no step of a thread
         enabled = [number for number, step in self.pending.items() if step.ready()]
+        self.current = me
         if not enabled and not self.is_quiet:
             self.is_quiet = True
             self.check_quiet()
