@@ -161,6 +161,12 @@ class _Link:
             self.start()
             self.keeper.wake()
 
+    def flush(self, deadline: int) -> None:
+        """Leave it to the keeper to send what is unsent, until the *deadline*."""
+        while self.states.all_unsent() and self.keeper.life is not None and monotonic_ns() < deadline:
+            self.keeper.wake()  # ends its pause after a failure
+            sleep(0.05)
+
     def retire(self) -> list[Life | None]:
         """End the threads, and return without waiting."""
         self.closed = True
@@ -287,8 +293,10 @@ class _LastSending:
     def start(self) -> None:
         try:
             native.start_new_thread(self.run, ())
-        except RuntimeError:  # no thread can be started any more
-            self.run()
+        except RuntimeError:  # as `_can_start_threads()` has said, so the keeper was left to send
+            if self.link.keeper.life is None and not self.link.keeper.left_behind:
+                self.run()
+            self.is_over = True  # a keeper that is still there is stuck in the client, in which this thread would be stuck, too
 
     def run(self) -> None:
         try:
@@ -320,8 +328,20 @@ class _LastSending:
             self.link.trouble.warn("%d events that were set have not been sent to %s", left, self.link.store.name)
 
 
+def _can_start_threads() -> bool:
+    """Return False as the interpreter exits, on Python 3.12."""
+    try:
+        native.start_new_thread(int, ())
+    except RuntimeError:
+        return False
+    return True
+
+
 def _close(links: list[_Link]) -> None:
     deadline = deadline_after(monotonic_ns(), FLUSH)
+    if not _can_start_threads():
+        for link in links:
+            link.flush(deadline)
     lives = [life for link in links for life in link.retire()]
     sendings = [_LastSending(link, deadline) for link in links if link in _links]
     for sending in sendings:
