@@ -1,7 +1,7 @@
 """`make bench`: what every operation costs every subject, and how that grows.
 
 A round calls a statement so often that the clock does not matter, ten times in each turn of its loop; the report takes the
-minimum of many rounds, less that of the empty loop. Subjects and operations take turns at every round of a call, so that a good
+least of many rounds, less that of the empty loop. Subjects and operations take turns at every round of a call, so that a good
 or bad moment of the machine does not hit one of them alone.
 """
 
