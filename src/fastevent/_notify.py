@@ -14,9 +14,10 @@ signal handler for instance, interrupted it.
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from fastevent._callbacks import in_helper
@@ -40,8 +41,13 @@ Caller = Callable[[Any, object, "Registration"], object]
 _REMOVED: tuple[Any, Any] = (lambda: None, inf)
 
 
-class State(NamedTuple):
+_State = namedtuple("_State", "sets is_set reason")
+
+
+class State(_State):
     """The flag of an event and what changes with it, at one moment."""
+
+    __slots__ = ()
 
     sets: int
     """How often the event has been set."""

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import threading
+from collections import namedtuple
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any
 
 from fastevent._core import EventCore
 from fastevent._notify import count_children
 from fastevent._time import NEVER, clock
 
+_Status = namedtuple(
+    "_Status",
+    ["name", "is_set", "reason", "timed_out", "timeout", "elapsed", "remaining", "waiters", "callbacks", "children", "waiting"],
+)
 
-class EventStatus(NamedTuple):
+
+class EventStatus(_Status):
     """What `Event.status()` returns."""
+
+    __slots__ = ()
 
     name: str | None
     """The name that the event was made with, or None."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from _thread import allocate_lock, get_ident
+from collections import namedtuple
 from collections.abc import Callable
 from functools import partial
-from importlib.util import find_spec, module_from_spec
+from importlib.machinery import BuiltinImporter
 from math import ceil, inf
 from threading import main_thread
 from types import ModuleType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from fastevent._config import check_interval
 
@@ -40,8 +41,14 @@ class _Same:
 SAME: Final[Any] = _Same()
 
 
-class Period(NamedTuple):
+# Not `typing.NamedTuple`, for which Python 3.14 imports `annotationlib` and `ast`: a seventh of the import of this package.
+_Period = namedtuple("_Period", "timeout start deadline")
+
+
+class Period(_Period):
     """The timeout of an event, and the time it runs from and to, on the clock of `time.monotonic_ns()`."""
+
+    __slots__ = ()
 
     timeout: float | None
     """In seconds, or None."""
@@ -53,6 +60,13 @@ class Period(NamedTuple):
 
 def private_copy(name: str) -> ModuleType:
     """Return a new copy of the built-in module *name*, which no tool has patched or will patch."""
+    spec = BuiltinImporter.find_spec(name)
+    if spec is not None:
+        built_in: ModuleType = BuiltinImporter.create_module(spec)  # type: ignore[assignment]
+        BuiltinImporter.exec_module(built_in)
+        return built_in
+    from importlib.util import find_spec, module_from_spec  # which takes long to import
+
     spec = find_spec(name)
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import nullcontext, suppress
-from contextvars import copy_context
 from functools import partial
 from importlib import import_module
 from threading import Thread
@@ -133,6 +132,8 @@ class _InAsyncio:
             return
         # Not in the loop's executor: if its threads all waited for each other, the function would never begin.
         name = f"fastevent to_thread of {self._task.get_name()}"
+        from contextvars import copy_context  # here, since a loop has imported it, and a plain event does without
+
         Thread(target=copy_context().run, args=(function,), name=name).start()
         await self._done.wait()
 

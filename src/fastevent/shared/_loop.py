@@ -37,6 +37,7 @@ class Watched(Protocol):
     @property
     def alarm_at(self) -> int:
         """When `on_alarm()` is to be called."""
+        raise NotImplementedError
 
     @property
     def socket(self) -> Socket | None: ...
