@@ -130,6 +130,11 @@ class Connection(Sending):
         """Give the connection up."""
         raise NotImplementedError
 
+    def end_later(self) -> None:
+        """Have `end()` called again, because the call of another thread holds the claim, which may be interrupted for long."""
+        sleep(0.001)
+        self.loop.post(self.end)
+
     def close(self) -> None:
         """Close the socket, for the call that holds the claim, and forget what is under way."""
         sock = self.socket

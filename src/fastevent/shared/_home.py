@@ -218,8 +218,8 @@ class FromFollower(Connection):
     def end(self) -> None:
         me = Call()
         try:
-            if not self.claim.take(me):  # another thread is sending
-                return self.loop.post(self.end)
+            if not self.claim.take(me):
+                return self.end_later()
             self.own.followers.pop(self, None)
             self.own.strangers.pop(self, None)
             self.loop.watched.pop(self, None)

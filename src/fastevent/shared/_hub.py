@@ -126,8 +126,7 @@ class Hub:
         """As the process exits, send what is left, and leave. That waits no longer than a moment if others are slow."""
         self.loop.is_over = True
         wait_for_end([thread.ask_to_end()], EXIT_TIMEOUT)
-        while self.loop.posts:
-            self.loop.safely(self.loop.posts.popleft())
+        self.loop.do_posts()
         own = self._made
         for follower in list(own.followers) if own is not None else []:
             follower.outbox.append(_wire.line(b"bye"))

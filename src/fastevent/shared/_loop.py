@@ -227,13 +227,16 @@ class Loop:
     def _do_what_there_is(self, ready: dict[Watched, bool]) -> None:
         for watched, can_write in ready.items():
             self.safely(partial(watched.on_ready, can_write))
-        while self.posts:
-            self.safely(self.posts.popleft())
+        self.do_posts()
         for watched in list(self.watched):
             if watched.alarm_at <= monotonic_ns():
                 self.safely(watched.on_alarm)
             elif watched.is_broken:
                 self.safely(watched.on_broken)
+
+    def do_posts(self) -> None:
+        for _ in range(len(self.posts)):  # not what they post in turn: one that must wait for another thread posts itself again
+            self.safely(self.posts.popleft())
 
     def safely(self, function: Callable[[], object]) -> None:
         try:

@@ -235,7 +235,7 @@ class Reaching(Connection):
         me, was_trusted = Call(), self.is_trusted
         try:
             if not self.claim.take(me):
-                return self.loop.post(self.end)
+                return self.end_later()
             was_refused = self.socket is not None and self.socket.error() in NOBODY_LISTENS
             self.close()
         finally:
