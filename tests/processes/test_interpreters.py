@@ -265,7 +265,9 @@ def test_an_ended_interpreter_leaves_no_memory(core):
     if sys.version_info >= (3, 14) and HAS_GIL:
         assert float(python(program, "c", 50)) < 50_000
     else:  # an interpreter of which a single object is left keeps 2,000,000 and more
-        compiled, plain = (float(python(program, core, 10, PYTHONWARNINGS="ignore")) for core in ("c", "py"))
+        compiled, plain = (  # the system counts what it has lent, which may be more: the least of three
+            min(float(python(program, core, 10, PYTHONWARNINGS="ignore")) for _ in range(3)) for core in ("c", "py")
+        )
         assert compiled < 1.1 * plain + 500_000
 
 
