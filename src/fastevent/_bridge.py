@@ -339,7 +339,7 @@ def _can_start_threads() -> bool:
 
 def _close(links: list[_Link]) -> None:
     deadline = deadline_after(monotonic_ns(), FLUSH)
-    if not _can_start_threads():
+    if any(link.states.all_unsent() for link in links) and not _can_start_threads():
         for link in links:
             link.flush(deadline)
     lives = [life for link in links for life in link.retire()]
