@@ -1,5 +1,6 @@
 """The parts of a SharedEvent that need no other process: lines, what is remembered, who lives, reasons."""
 
+import errno
 import json
 import os
 import select
@@ -418,3 +419,15 @@ def test_a_call_that_holds_a_connection_stops_no_other(to_home, connects):
     to_home.claim.give_back(call)
     to_home.loop._do_what_there_is({})
     assert to_home.socket is None
+
+
+def test_random_numbers_come_before_a_connection(to_home, connects, monkeypatch):
+    """For them, PyPy needs a descriptor for a moment. With one that is left, a connection is made; with none, later."""
+
+    def none_left():
+        raise OSError(errno.EMFILE, "Too many open files", "/dev/urandom")
+
+    monkeypatch.setattr(_reach, "new_nonce", none_left)
+    to_home.reach()
+    _reach.send_apart(b"key", ["address"], 7, _reasons.encode("stop"), 0)
+    assert not connects and time.monotonic_ns() < to_home.alarm_at < NEVER

@@ -97,8 +97,8 @@ class OwnHome:
         for address in self.listener.sockets:
             self.loop.watch(Acceptor(self, address))
 
-    def accepted(self, sock: Socket, address: object) -> None:
-        stranger = FromFollower(self, sock, address)
+    def accepted(self, sock: Socket, address: object, nonce: bytes) -> None:
+        stranger = FromFollower(self, sock, address, nonce)
         self.strangers[stranger] = None
         if len(self.strangers) > MOST_STRANGERS:
             oldest = next(iter(self.strangers))
@@ -146,8 +146,13 @@ class Acceptor:
     def on_ready(self, can_write: bool) -> None:
         try:
             for _ in range(ACCEPTED_AT_ONCE):
+                nonce = new_nonce()  # first, because for random numbers PyPy needs a descriptor, too, and one may be left
                 sock = self.own.listener.sockets[self.address].accept()
-                self.own.accepted(sock, self.address)
+                try:
+                    self.own.accepted(sock, self.address, nonce)
+                except BaseException:
+                    sock.close()
+                    raise
         except BlockingIOError:
             pass
         except OSError as error:
@@ -185,7 +190,7 @@ class Acceptor:
 class FromFollower(Connection):
     """The connection to a process that follows events of this one, or to a stranger that has shown nothing yet."""
 
-    def __init__(self, own: OwnHome, sock: Socket, address: object) -> None:
+    def __init__(self, own: OwnHome, sock: Socket, address: object, nonce: bytes) -> None:
         super().__init__(own.loop, sock)
         self.own = own
         self.address = address  # at which it has come
@@ -193,7 +198,7 @@ class FromFollower(Connection):
         self.has_greeted = False  # with the key, but perhaps by what it has read elsewhere
         self.alarm_at = monotonic_ns() + STRANGER_TIMEOUT
         self._received: list[bytes] = []  # numbers of events, not confirmed yet
-        self._nonce, self._their_nonce = new_nonce(), b""
+        self._nonce, self._their_nonce = nonce, b""
         self.outbox.append(line(b"hello", self._nonce))
 
     def longest(self) -> int:

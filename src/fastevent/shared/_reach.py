@@ -91,10 +91,10 @@ class Attempts:
 class Proofs:
     """What a follower and its home prove to each other over one connection, as the follower knows it."""
 
-    def __init__(self, key: bytes, address: object) -> None:
+    def __init__(self, key: bytes, address: object, nonce: bytes) -> None:
         self.key = key
         self.address = address  # at which the home was reached
-        self.nonce = new_nonce()
+        self.nonce = nonce
         self.their_nonce = b""
         self.are_given = False  # that of the follower, too: what is sent from now on comes behind it
 
@@ -120,7 +120,7 @@ class Reaching(Connection):
         self._attempts = Attempts(home)
         self._try_at = NEVER  # while there is no socket
         self._prove_by = NEVER  # of the present connection; set by the call that holds the claim
-        self.proofs = Proofs(home.key, home.address)  # of the present connection; replaced by the call that holds the claim
+        self.proofs = Proofs(home.key, home.address, b"")  # of the present connection; set by the call that holds the claim
 
     # What is said
 
@@ -163,11 +163,13 @@ class Reaching(Connection):
             self._try_at = monotonic_ns() + LONGEST_PAUSE  # if what follows raises
             for address in self._attempts.addresses() if self.socket is None else ():
                 try:
+                    # First, because for random numbers PyPy needs a descriptor, too.
+                    proofs = Proofs(self.home.key, address, new_nonce())
                     sock = connect(address)
                 except OSError as error:
                     codes[address] = error.errno or errno.EIO
                 else:
-                    self._greet(address)
+                    self._greet(proofs)
                     self._prove_by = self._attempts.proof_deadline()
                     self.socket = sock
                     codes.clear()
@@ -189,8 +191,8 @@ class Reaching(Connection):
         else:
             self._try_later()
 
-    def _greet(self, address: object) -> None:
-        self.is_trusted, self.proofs = False, Proofs(self.home.key, address)
+    def _greet(self, proofs: Proofs) -> None:
+        self.is_trusted, self.proofs = False, proofs
         self.outbox.clear()
         self.begin()
         self.outbox.appendleft(self.proofs.greeting())  # in front of what others add meanwhile
@@ -286,9 +288,10 @@ def send_apart(key: bytes, addresses: list[Any], number: int, reason: str, timeo
         codes = []
         for address in addresses:
             try:
+                said = Proofs(key, address, new_nonce()).greeting() + sealed_set(key, number, reason)
                 sock = connect(address)
                 try:
-                    sock.send_all(Proofs(key, address).greeting() + sealed_set(key, number, reason), deadline)
+                    sock.send_all(said, deadline)
                     return
                 finally:
                     sock.close()

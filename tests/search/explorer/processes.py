@@ -17,7 +17,7 @@ from unittest import mock
 from explorer.schedules import Schedule
 from explorer.shared import SECOND, Flaw, current
 from fastevent._time import NEVER
-from fastevent.shared import _connection, _follower, _held, _home, _hub, _loop, _place, _reach, _sets
+from fastevent.shared import _connection, _follower, _held, _home, _hub, _loop, _place, _reach, _sets, _wire
 
 _NUMBERS = count(1_000)  # of descriptors
 
@@ -212,7 +212,7 @@ class Process(_hub.Hub):
         if next(self._rounds) > 200:
             raise Flaw(f"{self.name} comes to no end")
         while self.backlog:
-            self.own().accepted(*self.backlog.pop(0))
+            self.own().accepted(*self.backlog.pop(0), _wire.new_nonce())
         for each in filter(_has_lost_its_socket, list(self.loop.watched)):
             each.end()
         self.loop._do_what_there_is(self.ready())
