@@ -339,8 +339,9 @@ def _can_start_threads() -> bool:
 
 def _close(links: list[_Link]) -> None:
     deadline = deadline_after(monotonic_ns(), FLUSH)
-    if any(link.states.all_unsent() for link in links) and not _can_start_threads():
-        for link in links:
+    unsent = [link for link in links if link.states.all_unsent()]
+    if unsent and not _can_start_threads():
+        for link in unsent:
             link.flush(deadline)
     lives = [life for link in links for life in link.retire()]
     sendings = [_LastSending(link, deadline) for link in links if link in _links]
