@@ -131,6 +131,7 @@ class _Connection:
             store.conninfo, autocommit=True, connect_timeout=3, client_encoding="utf8", prepare_threshold=None
         )
         self.socket = socket.fromfd(self.connection.fileno(), socket.AF_INET, socket.SOCK_STREAM)  # a duplicate, to interrupt
+        self.socket.setblocking(False)  # as libpq needs it: PyPy has just made both of them blocking
         self.connection.add_notify_handler(self.hear)
         try:
             self.begin()

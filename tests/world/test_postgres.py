@@ -94,7 +94,8 @@ def test_a_row_that_has_expired_counts_as_none(bridge, server, prefix):
     event = events.event("run")
     assert not event.is_set()
     event.set("today")
-    assert bridge().event("run").reason == "today"
+    event = bridge().event("run")
+    assert event.wait(TIMEOUT) and event.reason == "today"
     assert rows(server, prefix, "expires > now()") == 1
 
 
