@@ -129,6 +129,31 @@ def sets_for_a_stopped_home_are_remembered_in_bounded_memory():
     joined(process)
 
 
+def sets_all(tickets, home):
+    ends = _hub.wait_for_end
+
+    def ends_thread(*arguments):
+        ends(*arguments)
+        os.kill(home, signal.SIGCONT)
+
+    _hub.wait_for_end = ends_thread
+    for event in list(map(pickle.loads, tickets)):
+        event.set("late")
+
+
+@FAULTS.every_method_of_posix
+def a_worker_that_exits_has_set_all_at_a_home_that_was_slow():
+    """More than it may say before the home has proved itself, and more than the socket takes."""
+    here, there = context().Pipe()
+    home = run(home_of_many, 1_500, there)
+    tickets = received(here)
+    os.kill(home.pid, signal.SIGSTOP)
+    worker = run(sets_all, tickets, home.pid)
+    assert received(here) == 1_500
+    here.send("end")
+    joined(worker, home)
+
+
 def home(connection, ending):
     events = [SharedEvent(), SharedEvent()]
     connection.send((events[0], pickle.dumps(events[1])))

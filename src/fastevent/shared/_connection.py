@@ -103,6 +103,11 @@ class Sending:
             else:
                 self.is_broken = True
 
+    def send_last(self) -> None:
+        """Send what is left, as the process exits: its thread has ended."""
+        self.is_full = False
+        self.send()
+
     def is_unsent(self) -> bool:
         """Return whether it is worth waiting, as the process exits, until the socket takes more."""
         return self.socket is not None and not self.is_broken and bool(self.outbox or self._rest)

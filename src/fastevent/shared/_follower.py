@@ -65,7 +65,9 @@ class ToHome(Reaching):
         return not self.is_gone and bool(self.follows or self.unconfirmed)
 
     def is_unsent(self) -> bool:
-        return super().is_unsent() or (self.socket is None and not self.is_gone and bool(self.unconfirmed))
+        follows_proof = not self.is_trusted and len(self.unconfirmed.reasons) >= MOST_SEALED
+        is_to_be_said = self.socket is None or self.is_broken or follows_proof
+        return super().is_unsent() or (is_to_be_said and not self.is_gone and bool(self.unconfirmed))
 
     def begin(self) -> None:
         self.outbox.extend(list(self.unconfirmed.reasons)[:MOST_SEALED])

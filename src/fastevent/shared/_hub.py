@@ -133,8 +133,7 @@ class Hub:
         deadline = monotonic_ns() + EXIT_TIMEOUT
         while (left := [each for each in self.connections() if each.is_unsent()]) and monotonic_ns() < deadline:
             for connection in left:
-                connection.is_full = False
-                self.loop.safely(connection.reach if isinstance(connection, ToHome) else connection.send)
+                self.loop.safely(connection.send_last)
             if any(each.is_unsent() for each in left):
                 sleep(0.001)
         if not SENT_IS_KEPT:

@@ -150,6 +150,14 @@ class Reaching(Connection):
         self.connect_if_needed()
         self.send()
 
+    def send_last(self) -> None:
+        if self.is_broken:
+            self.on_broken()
+        self.connect_if_needed()
+        super().send_last()
+        if not self.is_trusted:
+            self.read()  # the proof of the home, before which it is not told all
+
     def connect_if_needed(self) -> None:
         """Connect to the home, unless there is a connection. If the home is gone, set its events."""
         if self.socket is None and not self.is_gone:
