@@ -285,6 +285,34 @@ def an_interrupted_arrival_loses_nothing():
             break
 
 
+def exits_in_handler(place, connection):
+    first, second = map(pickle.loads, received(connection))
+
+    def handler():
+        second.set("last")
+        os._exit(0)
+
+    with SignalAt(place, HUB, handler):
+        first.set()
+    connection.send("was not interrupted")
+
+
+@FAULTS.under_fork
+def a_handler_that_sets_and_exits_at_once_loses_nothing():
+    """Though it has interrupted a call that was sending to the same home."""
+    for place in count():
+        here, there = context().Pipe()
+        process = run(exits_in_handler, place, there)
+        first, second = SharedEvent(), SharedEvent()
+        here.send([pickle.dumps(first), pickle.dumps(second)])
+        joined(process)
+        if here.poll():
+            break
+        assert second.wait(TIMEOUT), f"lost: {place}"
+        assert second.reason == "last"
+        del first, second  # the next process is to inherit none
+
+
 def makes_interrupted(place, connection):
     _place.HAS_PATHS = False  # whose directory an interruption may leave behind
     with SignalAt(place, HUB) as interrupted:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections import deque
 
-from fastevent._process import Call, Claim, sleep
+from fastevent._process import Call, Claim, native, sleep
 from fastevent._time import SECOND, monotonic_ns
 from fastevent.shared import _wire
 from fastevent.shared._loop import Loop
@@ -102,6 +102,11 @@ class Sending:
                 self.is_full = True
             else:
                 self.is_broken = True
+
+    def is_interrupted(self) -> bool:
+        """Return whether this is a signal handler which has interrupted a call that holds the claim, and may never go on."""
+        holder = self.claim.holder
+        return holder is not None and holder.thread == native.get_ident()
 
     def send_last(self) -> None:
         """Send what is left, as the process exits: its thread has ended."""

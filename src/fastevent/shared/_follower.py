@@ -57,7 +57,8 @@ class ToHome(Reaching):
         self.connect_if_needed()
         connected = self.socket
         self.send(SEND_TIMEOUT)
-        if not self.is_gone and (self.is_broken or connected is None or self.socket is not connected):
+        is_said = connected is not None and connected is self.socket and not self.is_broken and not self.is_interrupted()
+        if not is_said and not self.is_gone:
             send_apart(self.home.key, self._attempts.addresses(), number, reason, SEND_TIMEOUT)
         self.follows.pop(number, None)
 
