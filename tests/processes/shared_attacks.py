@@ -20,11 +20,11 @@ import time
 from contextlib import suppress
 
 from helpers import TIMEOUT, until
-from programs import Programs, context, joined, received, run, waiting, waits
+from programs import KILLED, Programs, context, joined, received, run, waiting, waits
 
 from fastevent import SharedEvent
 from fastevent._time import SECOND
-from fastevent.shared import _follower, _home, _hub, _place
+from fastevent.shared import _follower, _home, _hub, _place, _reach
 
 ATTACKS = Programs()
 
@@ -892,6 +892,36 @@ def a_fork_in_c_has_connections_of_its_own():
 
 
 # The end of a home
+
+
+def forks_in_c_and_is_killed(connection):
+    event = SharedEvent()
+    connection.send(event)
+    assert received(connection) == "connected"
+    time.sleep(0.3)  # as above
+    pid = ctypes.PyDLL(None).fork()
+    if not pid:
+        time.sleep(4 * TIMEOUT)
+        os._exit(0)
+    connection.send(pid)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@ATTACKS.under_fork
+def a_home_is_gone_though_its_fork_in_c_keeps_its_sockets():
+    _reach.LOOK, _reach.PROOF_TIMEOUT = SECOND // 2, SECOND // 2
+    here, there = context().Pipe()
+    home = run(forks_in_c_and_is_killed, there)
+    event = received(here)
+    until(lambda: any(connection.is_trusted for connection in _hub.hub().homes.values()))
+    here.send("connected")
+    pid = received(here)
+    try:
+        assert event.wait(TIMEOUT)
+        assert event.reason == f"process {home.pid}, which made it, is gone"
+    finally:
+        os.kill(pid, signal.SIGKILL)
+    joined(home, code=KILLED)
 
 
 def follower_in_fork(event, w):

@@ -22,6 +22,7 @@ from fastevent.shared._wire import line, new_nonce, proof, sealed_set
 
 SHORTEST_PAUSE, LONGEST_PAUSE = AFTER_CLOSING, SECOND  # from one attempt to the next
 PROOF_TIMEOUT, LONGEST_PROOF_TIMEOUT = 3 * SECOND, 60 * SECOND  # for the proof of a home, until it is tried again
+LOOK = 10 * SECOND  # how often to look whether a home lives: a child that it has forked in C may keep its connections open
 PROOF = 0  # in an outbox: no event has this number
 REFUSAL = 2 * SECOND if REFUSAL_IS_CERTAIN else 10 * SECOND  # for how long nobody listens, until the home is gone
 
@@ -120,6 +121,7 @@ class Reaching(Connection):
         self._attempts = Attempts(home)
         self._try_at = NEVER  # while there is no socket
         self._prove_by = NEVER  # of the present connection; set by the call that holds the claim
+        self._look_at = NEVER  # once it is proved
         self.proofs = Proofs(home.key, home.address, b"")  # of the present connection; set by the call that holds the claim
 
     # What is said
@@ -219,18 +221,24 @@ class Reaching(Connection):
 
     @property
     def alarm_at(self) -> int:
-        # Of two times. Another thread may connect while this one has found no connection, and neither takes the other's away.
+        # Of three times. Another thread may connect while this one has found no connection, and neither takes the other's away.
         if self.socket is None:
             return self._try_at
-        return NEVER if self.is_trusted else self._prove_by
+        return self._look_at if self.is_trusted else self._prove_by
 
     def on_alarm(self) -> None:
-        if self.socket is not None:
-            if not self.is_trusted and self._prove_by <= monotonic_ns():
-                if self.home.lives():
-                    self._attempts.said_nothing()
-                self.end()
-            return
+        if self.socket is None:
+            self._try_again()
+        elif self.is_trusted:
+            self._look_at = monotonic_ns() + LOOK
+            if not self.home.lives():
+                self.on_broken()  # one that lives nevertheless proves itself again
+        elif self._prove_by <= monotonic_ns():
+            if self.home.lives():
+                self._attempts.said_nothing()
+            self.end()
+
+    def _try_again(self) -> None:
         self._try_at = monotonic_ns() + LONGEST_PAUSE  # if what follows raises
         if self.needs_home():
             self.reach()
@@ -276,6 +284,7 @@ class Reaching(Connection):
                 if not self.proofs.is_of_home(said):
                     return False
                 self.outbox.append(PROOF)
+                self._look_at = monotonic_ns() + LOOK
                 self.is_trusted = True
                 self._attempts.succeeded()
                 self.introduce()
