@@ -360,6 +360,25 @@ def test_after_an_attempt_that_raised_comes_another(to_home, monkeypatch, attemp
     assert time.monotonic_ns() < to_home.alarm_at < time.monotonic_ns() + 60 * SECOND
 
 
+def test_an_attempt_that_fails_as_the_thread_gives_up_trying_is_repeated(to_home, monkeypatch):
+    def connect(address):
+        raise OSError(errno.EMFILE, "no descriptor")
+
+    def lives(home):
+        monkeypatch.undo()
+        monkeypatch.setattr(_reach, "connect", connect)
+        to_home.follow(1)  # by another thread
+        return True
+
+    to_home.follows.clear()
+    while to_home._attempts.are_frequent():
+        to_home._attempts.next()
+    monkeypatch.setattr(_place.Home, "lives", lives)
+    to_home.on_alarm()
+    assert to_home.needs_home()
+    assert to_home.alarm_at < NEVER
+
+
 def reason_of_sealed_set(data):
     inbox = _wire.Inbox()
     inbox.add(bytes(data))

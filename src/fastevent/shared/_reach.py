@@ -248,6 +248,8 @@ class Reaching(Connection):
             self._try_later()
         else:
             self._try_at = NEVER
+            if self.needs_home():  # another thread has just tried, in vain
+                self._try_later()
 
     def end(self) -> None:
         me, was_trusted = Call(), self.is_trusted
