@@ -360,6 +360,35 @@ def test_after_an_attempt_that_raised_comes_another(to_home, monkeypatch, attemp
     assert time.monotonic_ns() < to_home.alarm_at < time.monotonic_ns() + 60 * SECOND
 
 
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_home_is_gone_only_if_nobody_listens_for_long(to_home, connects, monkeypatch, trusted):
+    connect, refuses = _reach.connect, [True]
+
+    def refuse_or_connect(address):
+        if refuses:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "it makes its sockets again")
+        return connect(address)
+
+    monkeypatch.setattr(_reach, "connect", refuse_or_connect)
+    monkeypatch.setattr(_reach, "REFUSAL", SECOND // 5)
+    to_home.reach()
+    refuses.clear()
+    to_home.reach()
+    assert len(connects) == 1
+    if trusted:
+        to_home.is_trusted = True
+        to_home._attempts.succeeded()
+        to_home._attempts.show_end([errno.ECONNREFUSED])  # by a thread that was refused before, and gets on now
+    time.sleep(0.3)
+    refuses.append(True)
+    to_home.end()
+    to_home.reach()
+    assert not to_home.is_gone
+    time.sleep(0.3)
+    to_home.reach()
+    assert to_home.is_gone
+
+
 def test_an_attempt_that_fails_as_the_thread_gives_up_trying_is_repeated(to_home, monkeypatch):
     def connect(address):
         raise OSError(errno.EMFILE, "no descriptor")

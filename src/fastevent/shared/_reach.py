@@ -37,12 +37,12 @@ class Attempts:
         self.succeeded()
 
     def succeeded(self) -> None:
-        self._refused_since = NEVER
         self._proof_timeout = PROOF_TIMEOUT
         self.begin_again()
 
     def begin_again(self) -> None:
         self._pause = SHORTEST_PAUSE
+        self._refused_since = NEVER
 
     def addresses(self) -> list[Any]:
         """Return where to look for the home, beginning with another address than the one at which nothing was proved."""
@@ -52,6 +52,7 @@ class Attempts:
 
     def met_a_stranger(self) -> None:
         self._strangers += 1
+        self._refused_since = NEVER  # it listened
 
     def next(self) -> int:
         """Return when to try again."""
