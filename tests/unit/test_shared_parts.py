@@ -408,11 +408,23 @@ def test_an_attempt_that_fails_as_the_thread_gives_up_trying_is_repeated(to_home
     assert to_home.alarm_at < NEVER
 
 
-def reason_of_sealed_set(data):
+def lines_of(data):
     inbox = _wire.Inbox()
     inbox.add(bytes(data))
-    lines = [_wire.words_of(line) for line in iter(lambda: inbox.next_line(_wire.LONGEST_LINE), None) if line]
-    [greet, [sealed, text]] = lines
+    return [_wire.words_of(line) for line in iter(lambda: inbox.next_line(_wire.LONGEST_LINE), None) if line]
+
+
+def test_a_set_that_connects_is_said_at_once_though_many_are_not_confirmed(to_home, connects, home, monkeypatch):
+    monkeypatch.setattr(_follower, "MOST_SEALED", 3)
+    to_home.unconfirmed.reasons.update(dict.fromkeys(range(2, 9), _reasons.encode("earlier")))
+    to_home.publish(1, _reasons.encode("last"))
+    [other] = connects
+    _, *sets = lines_of(other.receive(65_536))
+    assert _wire.opened(home.key, sets[-1][1])[:2] == [b"set", b"1"]
+
+
+def reason_of_sealed_set(data):
+    [greet, [sealed, text]] = lines_of(data)
     word, number, reason = _wire.opened(b"key", text)
     assert (greet[0], sealed, word, number) == (b"greet", b"sealed", b"set", b"7")
     return _wire.reason_of(reason)
@@ -437,6 +449,25 @@ def test_a_set_is_sent_whole_though_the_socket_takes_it_in_parts(connects, monke
     while data := connects[0].receive(65_536):
         read += data
     assert reason_of_sealed_set(read) == "x" * 3_999
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no program closes handles that it does not know")
+def test_a_socket_that_is_closed_while_it_is_full_is_an_error_of_the_system(monkeypatch):
+    mine, other = _sockets.pair()
+    with pytest.raises(BlockingIOError):
+        while True:
+            mine.send(b"x" * 65_536)
+
+    def closes(sock, data):
+        monkeypatch.undo()
+        os.close(sock.number)
+        raise BlockingIOError
+
+    monkeypatch.setattr(_sockets.Socket, "send", closes)
+    with pytest.raises(OSError, match="closed by the program"):
+        mine.send_all(b"x", time.monotonic_ns() + 60 * SECOND)
+    mine.close()
+    other.close()
 
 
 def test_a_set_is_sent_to_a_home_that_is_about_to_accept(connects, monkeypatch):

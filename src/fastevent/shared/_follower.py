@@ -71,7 +71,7 @@ class ToHome(Reaching):
         return super().is_unsent() or (is_to_be_said and not self.is_gone and bool(self.unconfirmed))
 
     def begin(self) -> None:
-        self.outbox.extend(list(self.unconfirmed.reasons)[:MOST_SEALED])
+        self.outbox.extend(list(self.unconfirmed.reasons)[-MOST_SEALED:])  # the last, after which the process may exit at once
 
     def on_gone(self) -> None:
         self._remove(self)

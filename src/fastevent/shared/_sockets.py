@@ -97,7 +97,7 @@ class Socket:
                 seconds = (deadline - monotonic_ns()) / 1e9
                 if seconds <= 0:
                     raise
-                readable_and_writable({self.fileno(): True}, seconds)
+                readable_and_writable({self.number: True}, seconds)  # even if the program has just closed it
 
     def receive(self, size: int) -> bytes:
         self._check()
