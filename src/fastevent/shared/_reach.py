@@ -112,8 +112,8 @@ class Proofs:
         return line(b"prove", proof(self.key, "follower", self.nonce, self.their_nonce, self.address))
 
 
-class Reaching(Connection):
-    """A connection to a home, which is made as soon as it is needed, and again when it has ended."""
+class Connecting(Connection):
+    """A connection to a home, which is made as soon as it is needed: what any thread and any signal handler does."""
 
     def __init__(self, home: Home, loop: Loop) -> None:
         super().__init__(loop)
@@ -147,7 +147,19 @@ class Reaching(Connection):
         """Return the proof."""
         return self.proofs.give()
 
-    # For any thread and any signal handler
+    # When it is made
+
+    @property
+    def alarm_at(self) -> int:
+        # Of three times. Another thread may connect while this one has found no connection, and neither takes the other's away.
+        if self.socket is None:
+            return self._try_at
+        return self._look_at if self.is_trusted else self._prove_by
+
+    def on_alarm(self) -> None:
+        raise NotImplementedError
+
+    # How it is made
 
     def reach(self) -> None:
         self.connect_if_needed()
@@ -218,14 +230,9 @@ class Reaching(Connection):
         self.loop.post(self.end)
         self.on_gone()
 
-    # For the thread
 
-    @property
-    def alarm_at(self) -> int:
-        # Of three times. Another thread may connect while this one has found no connection, and neither takes the other's away.
-        if self.socket is None:
-            return self._try_at
-        return self._look_at if self.is_trusted else self._prove_by
+class Reaching(Connecting):
+    """The same, made again when it has ended: what the thread does."""
 
     def on_alarm(self) -> None:
         if self.socket is None:
