@@ -373,6 +373,7 @@ def test_a_call_without_memory_changes_nothing(core):
         import _testcapi
         import sys
         import threading
+        import time
 
         from fastevent import Event
 
@@ -396,6 +397,7 @@ def test_a_call_without_memory_changes_nothing(core):
         thread.start()
         while not event.status().waiters:
             pass
+        time.sleep(0.2)  # without the GIL, it may still need memory, until it rests
         for call in (make, wait, subscribe, look):
             for allocation in range(10):
                 _testcapi.set_nomemory(allocation, allocation + 1)
